@@ -1,0 +1,296 @@
+"""BERT (Devlin et al., 2019), whose encoder reads from a list which layer runs when: Pea-KD's SPS is such a list.
+
+Legend: B examples, T tokens of the longest one, N rows (see packing.py), H hidden, A heads, D = H / A, L passes.
+"""
+import json
+import logging
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .dropout import dropout, dropout_add
+from .file_utils import InputError, checkpoint_folder, config_file, weights_file
+from .packing import AttentionGroup, Layout, TokenBatch, padded_batch
+from .weights import load_weights, read_state_dict
+
+logger = logging.getLogger(__name__)
+
+ACTIVATIONS = {'gelu': F.gelu, 'relu': F.relu, 'swish': F.silu, 'gelu_new': lambda x: F.gelu(x, approximate='tanh')}
+
+
+class BertConfig:
+    """Shape of a BERT.
+
+    passes: which stored layer runs in which pass, as a list of [layer, exchanged]; layers count from 0, and
+    `exchanged` is true where query and key projections swap their roles (Pea-KD, section 3.2). None: each layer once.
+    """
+
+    def __init__(self, vocab_size_or_config_json_file: int | str | Path, hidden_size: int = 768,
+                 num_hidden_layers: int = 12, num_attention_heads: int = 12, intermediate_size: int = 3072,
+                 hidden_act: str = 'gelu', hidden_dropout_prob: float = 0.1, attention_probs_dropout_prob: float = 0.1,
+                 max_position_embeddings: int = 512, type_vocab_size: int = 2, initializer_range: float = 0.02,
+                 passes: list | None = None, layer_norm_eps: float = 1e-12):
+        if isinstance(vocab_size_or_config_json_file, str | Path):
+            self.__dict__.update(BertConfig.from_json_file(vocab_size_or_config_json_file).__dict__)
+            return
+        self.vocab_size = vocab_size_or_config_json_file
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.initializer_range = initializer_range
+        self.passes = passes
+        self.layer_norm_eps = layer_norm_eps
+        self._check()
+
+    def _check(self):
+        for name in ('vocab_size', 'hidden_size', 'num_hidden_layers', 'num_attention_heads', 'intermediate_size',
+                     'max_position_embeddings', 'type_vocab_size'):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f'{name} of a BERT configuration must be a whole number from 1 on, not {value!r}')
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(f'hidden_size {self.hidden_size} is not a multiple of num_attention_heads '
+                             f'{self.num_attention_heads}')
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(f'hidden_act {self.hidden_act!r} is not one of {", ".join(ACTIVATIONS)}')
+        for layer, _ in self.passes or []:
+            if not 0 <= layer < self.num_hidden_layers:
+                raise InputError(f'a pass names layer {layer + 1}, but there are {self.num_hidden_layers} layers')
+
+    @classmethod
+    def from_dict(cls, values: dict) -> 'BertConfig':
+        """Configuration from the keys of a bert_config.json or of HF's config.json; keys of no meaning here pass."""
+        known = {key: values[key] for key in vars(cls(1)) if key in values}
+        if 'vocab_size' not in known:
+            raise InputError('a BERT configuration needs vocab_size')
+        if values.get('model_type', 'bert') != 'bert' or values.get('position_embedding_type', 'absolute') != 'absolute':
+            raise InputError(f'model_type {values.get("model_type")!r} with position_embedding_type '
+                             f'{values.get("position_embedding_type")!r} is not a BERT with absolute positions')
+        return cls(known.pop('vocab_size'), **known)
+
+    @classmethod
+    def from_json_file(cls, json_file: str | Path) -> 'BertConfig':
+        """Configuration from a JSON file; what is wrong with it is an InputError that names the file."""
+        try:
+            values = json.loads(Path(json_file).read_text(encoding='utf-8'))
+            if not isinstance(values, dict):
+                raise InputError('not a JSON object')
+            return cls.from_dict(values)
+        except (json.JSONDecodeError, UnicodeDecodeError, InputError, TypeError) as error:
+            raise InputError(f'{json_file}: no BERT configuration: {error}') from None
+
+    def to_dict(self) -> dict:
+        """The configuration as plain values."""
+        return dict(vars(self))
+
+    def to_json_string(self) -> str:
+        """The configuration as JSON, keys sorted."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + '\n'
+
+    def layer_passes(self) -> list[tuple[int, bool]]:
+        """(layer, exchanged) of every pass, in order."""
+        passes = self.passes or [[layer, False] for layer in range(self.num_hidden_layers)]
+        return [(layer, bool(exchanged)) for layer, exchanged in passes]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_prob: float) -> Tensor:
+    """Scaled dot-product attention: query [b, A, q, D], key and value [b, A, t, D], mask [b, 1, 1, t] -> [b, A, q, D]."""
+    if dropout_prob == 0 or query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout_prob)
+    # On a CPU torch has no fused kernel with dropout, and the one it falls back to draws its mask slowly.
+    scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)   # [b, A, q, t]
+    if mask is not None:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return dropout(scores.softmax(-1), dropout_prob) @ value
+
+
+class BertEmbeddings(nn.Module):
+    """Word, position and segment embeddings, added and normalised: a batch -> [N, H]."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=0)
+        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout_prob = config.hidden_dropout_prob
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        hidden = (self.word_embeddings(batch.input_ids) + self.position_embeddings(batch.position_ids)
+                  + self.token_type_embeddings(batch.segment_ids))
+        hidden = self.LayerNorm(hidden)
+        if torch.is_autocast_enabled(hidden.device.type):   # from here on all rows stay in the lower precision
+            hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        return dropout(hidden, self.dropout_prob if self.training else 0.0)
+
+
+class BertSelfAttention(nn.Module):
+    """Multi-head self-attention; `exchanged` swaps the roles of the query and key projections (SPS)."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.num_attention_heads = config.num_attention_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout_prob = config.attention_probs_dropout_prob
+
+    def heads(self, grid: Tensor, group: AttentionGroup) -> Tensor:
+        """The group's places of a grid [M, H] -> [b, A, t, D]."""
+        part = grid[group.start:group.start + group.examples * group.tokens]
+        return part.view(group.examples, group.tokens, self.num_attention_heads, -1).transpose(1, 2)
+
+    def forward(self, hidden: Tensor, layout: Layout, exchanged: bool, first_only: bool) -> Tensor:
+        """Rows [N, H] -> rows [N, H]; with first_only the outputs of the first tokens alone, [B, H]."""
+        to_query, to_key = (self.key, self.query) if exchanged else (self.query, self.key)
+        key, value = layout.to_grid(to_key(hidden)), layout.to_grid(self.value(hidden))      # [M, H]
+        query = to_query(hidden[layout.first_rows]) if first_only else layout.to_grid(to_query(hidden))
+        dropout_prob = self.dropout_prob if self.training else 0.0
+        contexts = []
+        for group in layout.groups:
+            # With first_only a group's queries are one token an example.
+            queries = group._replace(start=group.first_example, tokens=1) if first_only else group
+            context = attend(self.heads(query, queries), self.heads(key, group), self.heads(value, group),
+                             group.mask, dropout_prob)                                       # [b, A, q, D]
+            contexts.append(context.transpose(1, 2).reshape(-1, hidden.size(1)))             # [b * q, H]
+        context = torch.cat(contexts) if len(contexts) > 1 else contexts[0]
+        return context if first_only else layout.to_rows(context)
+
+
+class BertOutput(nn.Module):
+    """End of a sublayer: project, drop out, add the sublayer's input, normalise."""
+
+    def __init__(self, config: BertConfig, input_size: int):
+        super().__init__()
+        self.dense = nn.Linear(input_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout_prob = config.hidden_dropout_prob
+
+    def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        return self.LayerNorm(dropout_add(self.dense(hidden), residual, self.dropout_prob if self.training else 0.0))
+
+
+class BertAttention(nn.Module):
+    """Self-attention sublayer."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.self = BertSelfAttention(config)
+        self.output = BertOutput(config, config.hidden_size)
+
+    def forward(self, hidden: Tensor, layout: Layout, exchanged: bool, first_only: bool) -> Tensor:
+        residual = hidden[layout.first_rows] if first_only else hidden
+        return self.output(self.self(hidden, layout, exchanged, first_only), residual)
+
+
+class BertIntermediate(nn.Module):
+    """First half of the feed-forward sublayer."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.activation(self.dense(hidden))
+
+
+class BertLayer(nn.Module):
+    """One layer: self-attention and feed-forward, rows [N, H] -> [N, H] (first_only: [B, H])."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.attention = BertAttention(config)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config, config.intermediate_size)
+
+    def forward(self, hidden: Tensor, layout: Layout, exchanged: bool = False, first_only: bool = False) -> Tensor:
+        hidden = self.attention(hidden, layout, exchanged, first_only)
+        return self.output(self.intermediate(hidden), hidden)
+
+
+class BertEncoder(nn.Module):
+    """The stored layers, run in the order, and wired as, the configuration's passes say."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.layer = nn.ModuleList(BertLayer(config) for _ in range(config.num_hidden_layers))
+        self.passes = config.layer_passes()
+
+    def forward(self, hidden: Tensor, layout: Layout, last_first_only: bool = False) -> list[Tensor]:
+        """Outputs of all passes, [N, H] each; with last_first_only the last one's are [B, H], of the first tokens.
+
+        A classifier reads nothing else of the last pass, and so most of that pass need not be computed."""
+        encoded_layers = []
+        for number, (layer, exchanged) in enumerate(self.passes, start=1):
+            hidden = self.layer[layer](hidden, layout, exchanged, last_first_only and number == len(self.passes))
+            encoded_layers.append(hidden)
+        return encoded_layers
+
+
+class BertPooler(nn.Module):
+    """[CLS] states [B, H] -> pooled output [B, H]."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, cls_states: Tensor) -> Tensor:
+        return torch.tanh(self.dense(cls_states))
+
+
+class BertModel(nn.Module):
+    """BERT; state-dict names are those of pytorch_pretrained_bert and HF transformers."""
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        self.embeddings = BertEmbeddings(config)
+        self.encoder = BertEncoder(config)
+        self.pooler = BertPooler(config)
+        self.apply(self.init_weights)
+
+    def init_weights(self, module: nn.Module):
+        """N(0, initializer_range) for weights, 0 for biases, 1 for the scales of LayerNorm (its default)."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    @classmethod
+    def from_pretrained(cls, folder_or_name: str | Path, config: BertConfig | None = None) -> 'BertModel':
+        """Model with the weights of a checkpoint folder, or of one by that name in the models folder of envs.py.
+
+        config: another shape, say fewer layers, than the folder's own; layers beyond it are left out. A checkpoint
+        without a pooler gets a new one, with a warning; anything else that is missing is an InputError."""
+        folder = checkpoint_folder(folder_or_name)
+        model = cls(config or BertConfig.from_json_file(config_file(folder)))
+        source = weights_file(folder)
+        load_weights(model, read_state_dict(source), source, optional='pooler.')
+        return model
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+                output_all_encoded_layers: bool = True) -> tuple[list[Tensor] | Tensor, Tensor]:
+        """Padded batch [B, T] -> (output [B, T, H] of each pass, or of the last one alone; pooled output [B, H])."""
+        if input_ids.size(1) > self.config.max_position_embeddings:
+            raise InputError(f'{input_ids.size(1)} tokens, but the position table ends at '
+                             f'{self.config.max_position_embeddings}')
+        batch = padded_batch(input_ids, token_type_ids, attention_mask)
+        encoded_layers = self.encoder(self.embeddings(batch), batch.layout)
+        pooled_output = self.pooler(encoded_layers[-1][batch.layout.first_rows])
+        encoded_layers = [hidden.view(*input_ids.shape, -1) for hidden in encoded_layers]
+        return encoded_layers if output_all_encoded_layers else encoded_layers[-1], pooled_output
+
+    def encode(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """A batch -> ([CLS] states of each pass [B, L, H], pooled output [B, H])."""
+        *earlier, last = self.encoder(self.embeddings(batch), batch.layout, last_first_only=True)
+        cls_states = [hidden[batch.layout.first_rows] for hidden in earlier] + [last]
+        return torch.stack(cls_states, dim=1), self.pooler(last)

@@ -1,0 +1,102 @@
+"""Fine-tune a BERT, or distil one into a student, on a GLUE task.
+
+    python NLI_KD_training.py --task MRPC --train_type ft --student_hidden_layers 12 --saving_criterion_acc 0.8
+    python NLI_KD_training.py --task MRPC --train_type pkd --model_type SPS --student_hidden_layers 3 \\
+        --load_model data/outputs/KD/MRPC/teacher_12layer/PTP.SPS_3layer.encoder.pkl
+
+ft learns from the labels, kd from a teacher's logits too, pkd from its [CLS] states as well; the teacher's result
+file comes from save_teacher_outputs.py. Flags: --help, or README.md.
+"""
+import argparse
+import logging
+from pathlib import Path
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.argument_parser import TRAIN, parse
+from src.data_processing import TokenizedSplit, load_split
+from src.evaluation import predict_logits, scores
+from src.KD_loss import chosen_patience_layers
+from src.modeling import REPEATED_LAYERS, SequenceClassifier
+from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.runs import (
+    Setup,
+    build_model,
+    open_teacher,
+    seed_run,
+    set_up,
+    settings,
+    student_config,
+    student_folder,
+    teacher_folder,
+    train_and_record,
+)
+from src.teacher_outputs import TeacherOutputs
+from src.training import Objective, Trainer
+from src.utils import run_script
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check the flags, read the data, build the model, train it, record the run."""
+    args = parse(TRAIN, __doc__, argv)
+    task = find_task(args.task)
+    setup = set_up(args)
+    student_config(args, setup.config)
+    train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
+    objective = make_objective(args, task, setup, train)
+    seed = seed_run(args.train_seed)
+    model = build_model(args, setup, task.num_labels, task)
+    folder = run_folder(args, task, model.config.num_hidden_layers, seed)
+    evaluate = evaluator(args, setup, task, model, dev)
+    trainer = Trainer(model, train, objective, settings(args, setup, task, seed), evaluate, task.metric, folder, 'BERT',
+                      folder)
+    train_and_record(args, setup, trainer, TRAIN, {'task': task.name})
+
+
+def make_objective(args: argparse.Namespace, task: GlueTask, setup: Setup, train: TokenizedSplit) -> Objective:
+    """What the student learns from: labels, and for kd and pkd the teacher's result file, which must fit the rows."""
+    if args.train_type == 'ft':
+        return Objective(train.labels)
+    teacher = open_teacher(args, task, states=args.train_type == 'pkd')
+    teacher.check('train', train)
+    patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
+    return Objective(train.labels, teacher, args.alpha, args.T, args.beta, args.normalize_patience, patience)
+
+
+def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
+    """(teacher layers, student passes) that patience matches; None, and a word about it, when there are none."""
+    config = student_config(args, setup.config)
+    _, layers, hidden = teacher.arrays['train.feature_maps'].shape
+    passes = config.layer_passes()
+    shared_six = args.passes is None and len(passes) > config.num_hidden_layers in REPEATED_LAYERS
+    match = chosen_patience_layers(args.fc_layer_idx, len(passes), layers, shared_six)
+    if not match[0]:
+        logger.info('a student of %d pass(es) has none to match beside the last: plain KD', len(passes))
+        return None
+    if hidden != config.hidden_size:
+        raise InputError(f'--train_type pkd: the teacher has states of width {hidden}, the student of '
+                         f'{config.hidden_size}; use --train_type kd')
+    logger.info('patience: teacher layers %s, student passes %s (0-based)', *match)
+    return match
+
+
+def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
+    """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT, else a student's folder."""
+    if args.output_dir:
+        return Path(args.output_dir).expanduser().resolve()
+    if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes:
+        return teacher_folder(task, layers)
+    return student_folder(args, task, layers, seed)
+
+
+def evaluator(args: argparse.Namespace, setup: Setup, task: GlueTask, model: SequenceClassifier, dev: TokenizedSplit):
+    """() -> the dev scores of the model as it is."""
+    def evaluate() -> dict[str, float]:
+        logits = predict_logits(model, dev, args.eval_batch_size, setup.precision)
+        return scores(logits, dev.labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
+    return evaluate
+
+
+if __name__ == '__main__':
+    run_script(main)

@@ -1,0 +1,28 @@
+"""Where everything lies. Edit the paths here, or set the environment variables named beside them.
+
+PEAKD_GLUE     folder that holds MRPC/, RTE/, ... (the GLUE data)
+PEAKD_MODELS   folder of pretrained checkpoint folders
+PEAKD_OUTPUTS  folder that every run writes to
+"""
+import os
+from pathlib import Path
+
+PROJECT_FOLDER = Path(__file__).resolve().parent
+HOME_DATA_FOLDER = PROJECT_FOLDER / 'data'
+
+
+def _root(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().resolve()
+
+
+# What is read
+GLUE_FOLDER = _root('PEAKD_GLUE', HOME_DATA_FOLDER / 'data_raw' / 'glue_data')   # {task}/train.tsv, dev.tsv, test.tsv
+SAMPLE_FOLDER = HOME_DATA_FOLDER / 'data_raw' / 'sample'                         # made by make_sample_data.py
+MODELS_FOLDER = _root('PEAKD_MODELS', HOME_DATA_FOLDER / 'models')               # {bert_model}/config, vocabulary, weights
+
+# What is written
+OUTPUTS_FOLDER = _root('PEAKD_OUTPUTS', HOME_DATA_FOLDER / 'outputs')
+HOME_OUTPUT_FOLDER = OUTPUTS_FOLDER / 'KD'        # {task}/teacher_{L}layer: teachers, their results, PTP encoders
+STUDENT_FOLDER = OUTPUTS_FOLDER / 'PeaKD'         # {task}/{configuration}: students
+PREDICTION_FOLDER = OUTPUTS_FOLDER / 'predictions'   # predictions for the test sets
+CACHE_FOLDER = OUTPUTS_FOLDER / 'cache'           # token ids; may be deleted at any time

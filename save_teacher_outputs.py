@@ -1,0 +1,124 @@
+"""Write what a fine-tuned teacher says of every row of train, dev and test: its result file.
+
+    python save_teacher_outputs.py
+    python save_teacher_outputs.py --task RTE --teacher_hidden_layers 12 --encoder_checkpoint BERT.encoder_loss.pkl
+
+PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd).
+
+Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's three splits
+Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits
+        alone. For each split S in train, dev, test:
+          S.pred_logit           logits [rows, classes]
+          S.pooled_feature_maps  pooled outputs [rows, hidden]
+          S.feature_maps         [CLS] states [rows, layers, hidden], layer 1 first (patient only)
+          S.loss, S.acc, S_labels [rows], S_pred_answers [rows], true where the prediction is correct (not for test)
+        and what identifies rows, order, task, tokenizer and length limit, so that a file made from other data is
+        refused. It is a safetensors container whatever its historical name ends in: reading it can run no code, and
+        src/teacher_outputs.py maps its rows into memory without reading the others.
+Prints  the teacher's scores on train and dev: one that is right on nearly all of train has nothing left to teach PTP
+
+Without flags the constants below hold; a flag goes before its constant. Other flags: --help, or README.md.
+"""
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from BERT.pytorch_pretrained_bert import BertConfig
+from src.argument_parser import TEACHER, parse
+from src.checkpoints import best_saved, find_checkpoint
+from src.data_processing import SPLITS, TokenizedSplit, load_split
+from src.evaluation import predict, predicted_labels, scores
+from src.modeling import SequenceClassifier, load_classifier, load_encoder
+from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.runs import Setup, set_up, teacher_folder
+from src.teacher_outputs import result_file, write_results
+from src.utils import run_script
+
+logger = logging.getLogger(__name__)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Edit these five, or give the flag named beside each; a flag goes before its constant.
+#
+# TASK             a GLUE task, in any case
+# TEACHER_LAYERS   the teacher's layers; they name its folder, data/outputs/KD/{task}/teacher_{L}layer
+# ALL_LAYERS       True: the [CLS] states of all layers, which pkd needs; False: logits alone, a small file for kd and PTP
+# ENCODER_FILE     a path, or a name in the teacher's folder, say 'BERT.encoder_loss.pkl' (lowest dev loss). None: the
+#                  state best by dev metric if it was saved, else the one of lowest dev loss, else the final one
+# CLASSIFIER_FILE  likewise; None: the one saved with the encoder
+#
+# PTP.py and NLI_KD_training.py find the file that comes of them by task and --teacher_hidden_layers; to keep several of
+# one teacher, name each with --teacher_prediction.
+# ----------------------------------------------------------------------------------------------------------------------
+
+TASK = 'MRPC'             # --task
+TEACHER_LAYERS = 12       # --teacher_hidden_layers
+ALL_LAYERS = True         # --all_layers
+ENCODER_FILE = None       # --encoder_checkpoint
+CLASSIFIER_FILE = None    # --cls_checkpoint
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the teacher, let it predict every split, write the file, print its scores."""
+    args = parse(TEACHER, __doc__, argv, {
+        'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
+        'cls_checkpoint': CLASSIFIER_FILE})
+    task = find_task(args.task)
+    setup = set_up(args)
+    model, files = load_teacher(args, setup, task)
+    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
+    path = result_path(args, task)
+    predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
+                   for name, split in splits.items()}
+    made_by = {'teacher': str(files[0]), 'precision': setup.precision}
+    shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
+    write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
+    logger.info('saved in %s', path)
+
+
+def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, tuple[Path, Path]]:
+    """The teacher with its weights, and the files these came from."""
+    folder = teacher_folder(task, args.teacher_hidden_layers)
+    if args.load_model is None and args.cls_checkpoint is None:
+        files = best_saved(folder)
+    else:
+        files = teacher_files(args, folder)
+    logger.info('teacher: %s, %s', *files)
+    config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
+    model = SequenceClassifier(config, task.num_labels)
+    load_encoder(model.encoder, files[0], all_layers=True)
+    load_classifier(model.classifier, files[1])
+    return model.to(setup.device), files
+
+
+def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
+    """The two files that flags or constants name; where one is not named, it is the other's neighbour."""
+    encoder, classifier = args.load_model, args.cls_checkpoint
+    encoder = encoder or classifier.replace('.cls', '.encoder')
+    classifier = classifier or encoder.replace('.encoder', '.cls')
+    return tuple(find_checkpoint(flag, name, [folder])
+                 for flag, name in (('encoder_checkpoint', encoder), ('cls_checkpoint', classifier)))
+
+
+def result_path(args: argparse.Namespace, task: GlueTask) -> Path:
+    """--teacher_prediction, or the task's own place."""
+    if args.teacher_prediction:
+        return Path(args.teacher_prediction).expanduser().resolve()
+    return result_file(task, args.teacher_hidden_layers, args.all_layers)
+
+
+def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):
+    """(split's name, logits [N, C]) -> loss, acc and which rows are predicted correctly; prints the scores."""
+    def score(name: str, logits: np.ndarray) -> dict:
+        labels = splits[name].labels
+        result = scores(logits, labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
+        logger.info('%-5s  %s', name, '  '.join(f'{key} {value:.4f}' for key, value in result.items()))
+        return {'loss': result['loss'], 'acc': result.get('acc', result[task.metric]),
+                'answers': predicted_labels(logits) == labels}
+    return score
+
+
+if __name__ == '__main__':
+    run_script(main)

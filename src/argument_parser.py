@@ -1,0 +1,206 @@
+"""Every flag of every script, declared once, and what is checked before any data is read."""
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.modeling import MODEL_TYPES, parse_passes
+from src.nli_data_processing import find_task, parse_ptp_threshold
+from src.recommended_settings import recommended_settings
+from src.utils import PRECISIONS
+
+TRAIN, PTP, TEACHER = 'NLI_KD_training.py', 'PTP.py', 'save_teacher_outputs.py'
+DEFAULT_EPOCHS = {'ft': 4.0, 'kd': 6.0, 'pkd': 6.0}
+
+
+def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A flag's type that also takes the word None."""
+    def convert(text: str):
+        return None if text == 'None' else kind(text)
+    convert.__name__ = kind.__name__.lstrip('_')
+    return convert
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ('true', 'false', '1', '0'):
+        raise argparse.ArgumentTypeError(f'{text!r} must be True or False')
+    return text.lower() in ('true', '1')
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(',')]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} must be whole numbers between commas, as in 1,3,5') from None
+
+
+class Flag(NamedTuple):
+    """One flag: names, type, default, the scripts that have it, the train types it has an effect on, its help."""
+    names: str
+    kind: Callable[[str], Any]
+    default: Any
+    scripts: tuple[str, ...]
+    help: str
+    train_types: tuple[str, ...] = ('ft', 'kd', 'pkd')
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def dest(self) -> str:
+        """The argument's name after parsing."""
+        return self.names.split()[0]
+
+
+EVERY, FITTING, STUDENTS = (TRAIN, PTP, TEACHER), (TRAIN, PTP), ('kd', 'pkd')
+FLAGS = [
+    Flag('task task_name', str, 'MRPC', EVERY, 'a GLUE task, in any case, or Sample'),
+    Flag('train_type', str, 'ft', FITTING, 'ft: fine-tune; kd: distil on logits; pkd: on logits and [CLS] states',
+         choices=('ft', 'kd', 'pkd')),
+    Flag('model_type', str, 'Original', FITTING, 'plain BERT, shared and shuffled layers, shared layers',
+         choices=tuple(MODEL_TYPES)),
+    Flag('student_hidden_layers', int, None, FITTING, 'stored layers of the model trained; all of the checkpoint'),
+    Flag('passes', none_or(str), None, FITTING, 'another wiring: layers in order of running, x for exchanged: 1,2,1x,2x'),
+    Flag('teacher_hidden_layers', int, 12, EVERY, "names the teacher's folder and result file"),
+    Flag('train_seed', none_or(int), None, (TRAIN,), 'None draws one, logs and records it'),
+    Flag('PTP_seed', none_or(int), None, (PTP,), 'None draws one, logs and records it'),
+    Flag('saving_criterion_acc', float, 1.0, FITTING, 'keep the best state by dev metric if above this'),
+    Flag('saving_criterion_loss', float, 0.0, FITTING, 'keep the best state by dev loss if below this'),
+    Flag('load_model load_model_dir encoder_checkpoint', none_or(str), None, EVERY, 'encoder checkpoint to start from'),
+    Flag('cls_checkpoint', none_or(str), None, EVERY, 'classifier checkpoint to start from'),
+    Flag('teacher_prediction', none_or(str), None, EVERY, "the teacher's result file; by task and teacher layers",
+         STUDENTS),
+    Flag('bert_model', str, 'bert_base_uncased', EVERY, 'pretrained checkpoint: a folder, or a name in the models folder'),
+    Flag('output_dir save_model_dir', none_or(str), None, FITTING, 'run folder; by task and configuration'),
+    Flag('max_seq_length', int, 128, EVERY, 'tokens a row is cut to'),
+    Flag('train_batch_size', int, 32, FITTING, 'rows an update'),
+    Flag('eval_batch_size', int, 32, EVERY, 'rows a batch of evaluation'),
+    Flag('learning_rate', float, 2e-5, FITTING, 'peak learning rate'),
+    Flag('warmup_proportion', float, 0.1, FITTING, 'share of the steps over which the learning rate rises'),
+    Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),
+    Flag('log_every_step', int, 1, FITTING, 'steps between rows of train_log.txt'),
+    Flag('num_train_epochs', none_or(float), None, FITTING, 'epochs; ft and PTP 4, kd and pkd 6'),
+    Flag('alpha', float, 0.7, (TRAIN,), "weight of the teacher's logits against the labels", STUDENTS),
+    Flag('T', float, 10.0, (TRAIN,), 'temperature of the logits', STUDENTS),
+    Flag('beta', float, 100.0, (TRAIN,), 'weight of patience', ('pkd',)),
+    Flag('normalize_patience', _boolean, True, (TRAIN,), 'compare [CLS] states of length 1', ('pkd',)),
+    Flag('fc_layer_idx', none_or(_integers), None, (TRAIN,), 'teacher layers for patience, 0-based', ('pkd',)),
+    Flag('layer_initialization', none_or(_integers), None, FITTING, "checkpoint layer, 1-based, that starts each layer"),
+    Flag('freeze_layer', none_or(_integers), None, FITTING, 'layers, 1-based, that are not trained'),
+    Flag('ptp_threshold', none_or(str), None, (PTP,), 't, or t1,t2, or median; None: the table of nli_data_processing.py'),
+    Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
+    Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
+    Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations on dev; None: the task's own"),
+    Flag('precision', str, 'auto', EVERY, 'auto: bf16 where the hardware is fast at it, else fp32',
+         choices=('auto', *PRECISIONS)),
+    Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), not logits alone'),
+]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise InputError(message)
+
+
+def _parser(script: str, description: str, defaults: dict[str, Any]) -> argparse.ArgumentParser:
+    parser = _Parser(script, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flag in FLAGS:
+        if script in flag.scripts:
+            default = defaults.get(flag.dest, flag.default)
+            parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=flag.kind,
+                                default=default, metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
+                                help=f'{flag.help} ({default})')
+    parser.add_argument('--recommended', action='store_true',
+                        help='defaults from the table of recommended settings; flags given win')
+    return parser
+
+
+def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> list[str]:
+    """Names of the flags that stand on the command line."""
+    unset = object()
+    namespace = argparse.Namespace(**{action.dest: unset for action in parser._actions})
+    return sorted(name for name, value in vars(parser.parse_args(argv, namespace)).items() if value is not unset)
+
+
+def parse(script: str, description: str, argv: list[str] | None = None,
+          defaults: dict[str, Any] | None = None) -> argparse.Namespace:
+    """The arguments of a script, checked: all problems stand in one InputError.
+
+    defaults: values that go before the table's, such as the constants of save_teacher_outputs.py. A flag on the
+    command line always wins; `given` lists those."""
+    defaults = defaults or {}
+    parser = _parser(script, description, defaults)
+    args = parser.parse_args(argv)
+    if args.recommended:
+        parser = _parser(script, description, defaults | recommended_settings(script, vars(args)))
+        args = parser.parse_args(argv)
+    args.given = _given(parser, argv)
+    problems = _problems(args)
+    if problems:
+        raise InputError('; '.join(problems))
+    args.task = find_task(args.task).name
+    args.precision = 'fp16' if args.fp16 else args.precision
+    if getattr(args, 'num_train_epochs', 0) is None:
+        args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
+    return args
+
+
+MINIMUM = {'student_hidden_layers': 1, 'teacher_hidden_layers': 1, 'train_batch_size': 1, 'eval_batch_size': 1,
+           'gradient_accumulation_steps': 1, 'log_every_step': 1, 'eval_every': 1, 'beta': 0, 'loss_scale': 0,
+           'train_seed': 0, 'PTP_seed': 0, 'max_seq_length': 4}
+POSITIVE = ('learning_rate', 'num_train_epochs', 'T')
+SHARE = ('alpha', 'warmup_proportion')
+
+
+def _problems(args: argparse.Namespace) -> list[str]:
+    values = {name: value for name, value in vars(args).items() if value is not None}
+    problems = [f'--{name} {values[name]}: must be at least {least}'
+                for name, least in MINIMUM.items() if name in values and not values[name] >= least]
+    problems += [f'--{name} {values[name]}: must be above 0' for name in POSITIVE
+                 if name in values and not 0 < values[name] < float('inf')]
+    problems += [f'--{name} {values[name]}: must lie from 0 to 1' for name in SHARE
+                 if name in values and not 0 <= values[name] <= 1]
+    return problems + _contradictions(args, values)
+
+
+def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
+    problems = [f'--{flag.dest} {values[flag.dest]!r}: must be one of {", ".join(flag.choices)}' for flag in FLAGS
+                if flag.choices and values.get(flag.dest, flag.choices[0]) not in flag.choices]
+    problems += _problem(find_task, args.task)
+    if 'PTP_seed' in vars(args):
+        if args.train_type != 'ft':
+            problems.append(f'--train_type {args.train_type}: PTP learns from labels alone, so it must be ft')
+    elif values.get('train_type') in DEFAULT_EPOCHS:
+        problems += [f'--{flag.dest} has no effect with --train_type {args.train_type}, only with '
+                     f'{" or ".join(flag.train_types)}'
+                     for flag in FLAGS if flag.dest in args.given and args.train_type not in flag.train_types]
+    if args.fp16 and 'precision' in args.given and args.precision != 'fp16':
+        problems.append(f'--fp16 True contradicts --precision {args.precision}')
+    if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
+        problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
+                        f'--train_batch_size {args.train_batch_size}')
+    if 'passes' in values:
+        problems += _problem(parse_passes, args.passes)
+        if 'model_type' in args.given:
+            problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
+    if 'ptp_threshold' in values:
+        problems += _problem(parse_ptp_threshold, args.ptp_threshold)
+    return problems + _layer_problems(values)
+
+
+def _problem(check: Callable[[str], Any], value: str) -> list[str]:
+    try:
+        check(value)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _layer_problems(values: dict[str, Any]) -> list[str]:
+    problems = [f'--{name} {layer}: layers count from 1' for name in ('layer_initialization', 'freeze_layer')
+                for layer in values.get(name, []) if layer < 1]
+    layers, started = values.get('student_hidden_layers'), values.get('layer_initialization')
+    if layers and started and len(started) != layers:
+        problems.append(f'--layer_initialization names {len(started)} layers for --student_hidden_layers {layers}')
+    if layers:
+        problems += [f'--freeze_layer {layer}: the model has {layers} layers'
+                     for layer in values.get('freeze_layer', []) if layer > layers]
+    return problems

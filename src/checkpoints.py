@@ -1,0 +1,54 @@
+"""One save for all stages, and where a checkpoint that a flag names may lie."""
+from pathlib import Path
+
+import torch
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.modeling import SequenceClassifier
+from src.utils import replace_file
+
+# What a saved pair of files was best at; '' are the weights after the last step.
+CRITERIA = ('_acc', '_loss', '')
+
+
+def checkpoint_files(folder: Path, prefix: str, criterion: str) -> tuple[Path, Path]:
+    """(encoder file, classifier file) of a run: BERT.encoder_acc.pkl and BERT.cls_acc.pkl, say."""
+    return folder / f'{prefix}.encoder{criterion}.pkl', folder / f'{prefix}.cls{criterion}.pkl'
+
+
+def save_model(model: SequenceClassifier, folder: Path, prefix: str, criterion: str) -> None:
+    """Write encoder and classifier as state dicts."""
+    for module, path in zip((model.encoder, model.classifier), checkpoint_files(folder, prefix, criterion), strict=True):
+        state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
+        with replace_file(path) as temporary:
+            torch.save(state, temporary)
+
+
+def remove_checkpoints(folder: Path, prefix: str, criteria: list[str]) -> None:
+    """Remove what an earlier run in the folder saved by these criteria and the present one did not."""
+    for criterion in criteria:
+        for path in checkpoint_files(folder, prefix, criterion):
+            path.unlink(missing_ok=True)
+
+
+def best_saved(folder: Path, prefix: str = 'BERT') -> tuple[Path, Path]:
+    """The saved pair of files that is best by dev metric, else by dev loss, else the final one.
+
+    FileNotFoundError when there is none."""
+    for criterion in CRITERIA:
+        encoder, classifier = checkpoint_files(folder, prefix, criterion)
+        if encoder.is_file() and classifier.is_file():
+            return encoder, classifier
+    raise FileNotFoundError(f'{folder} holds no {prefix}.encoder*.pkl with its {prefix}.cls*.pkl; train the model first')
+
+
+def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:
+    """The file that a flag names: `~` expanded, absolute or relative to the working directory, else in one of folders."""
+    path = Path(name).expanduser()
+    places = [path] if path.is_absolute() else [Path.cwd() / path, *(folder / path for folder in folders)]
+    for place in places:
+        if place.is_file():
+            if place.stat().st_size == 0:
+                raise InputError(f'--{flag} {name}: {place} is empty')
+            return place
+    raise FileNotFoundError(f'--{flag} {name}: no such file; looked for {", ".join(map(str, places))}')

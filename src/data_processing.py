@@ -1,0 +1,171 @@
+"""From GLUE rows to token ids to batches. Token ids are kept ragged (one after the other) and cached on disk.
+
+Legend: R rows (examples) of a split, n tokens of all of them, B rows of a batch.
+"""
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+import envs
+from BERT.pytorch_pretrained_bert import BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
+from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
+from src.nli_data_processing import GlueTask, InputExample, processors, task_folder
+from src.utils import replace_file
+
+logger = logging.getLogger(__name__)
+
+CACHE_VERSION = '1'   # raise it when the same rows get other token ids
+SPLITS = ('train', 'dev', 'test')
+
+
+@dataclass
+class TokenizedSplit:
+    """A split as token ids: `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`."""
+    task: str                    # name in the GLUE table
+    split: str                   # train, dev or test
+    input_ids: np.ndarray        # [n]
+    lengths: np.ndarray          # [R] tokens of each row
+    first_lengths: np.ndarray    # [R] tokens of its first segment
+    labels: np.ndarray | None    # [R] class numbers, or floats for regression; None for test
+    tokenizer: str               # the tokenizer's fingerprint
+    max_seq_length: int
+
+    def __post_init__(self):
+        self.starts = np.concatenate(([0], np.cumsum(self.lengths, dtype=np.int64)))   # [R + 1]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, rows: np.ndarray) -> TokenBatch:
+        """The rows with these numbers, which stand by_length, as what BERT reads."""
+        lengths = self.lengths[rows]
+        before = np.cumsum(lengths) - lengths
+        places = np.repeat(self.starts[rows] - before, lengths) + np.arange(lengths.sum())
+        return packed_batch(self.input_ids[places], self.first_lengths[rows], lengths)
+
+    def by_length(self, rows: np.ndarray) -> np.ndarray:
+        """The same rows, longest first: attention takes neighbours together. The order in a batch changes no result."""
+        return rows[np.argsort(-self.lengths[rows], kind='stable')]
+
+    def batches_by_length(self, batch_size: int) -> Iterator[np.ndarray]:
+        """All rows, longest first, in batches: for evaluation, where the composition of a batch has no effect."""
+        rows = self.by_length(np.arange(len(self)))
+        for start in range(0, len(rows), batch_size):
+            yield rows[start:start + batch_size]
+
+    def identity(self) -> dict[str, str]:
+        """What tells these rows from others, as words: see teacher_outputs.check."""
+        hashes = np.concatenate([self._row_hashes(start, min(start + (1 << 16), len(self)))
+                                 for start in range(0, len(self), 1 << 16)] or [np.empty(0, np.uint64)])
+        labels = b'' if self.labels is None else np.ascontiguousarray(self.labels).tobytes()
+        return {'task': self.task, 'tokenizer': self.tokenizer, 'max_seq_length': str(self.max_seq_length),
+                'number of rows': str(len(self)), 'rows': f'{int(hashes.sum(dtype=np.uint64)):016x}',
+                'order of rows': hashlib.sha256(hashes.tobytes()).hexdigest(),
+                'labels': hashlib.sha256(labels).hexdigest()}
+
+    def _row_hashes(self, first: int, last: int) -> np.ndarray:
+        """uint64 hash of the tokens of each row in [first, last), by sums that wrap around."""
+        start, end = self.starts[first], self.starts[last]
+        lengths = self.lengths[first:last].astype(np.int64)
+        position = np.arange(end - start) - np.repeat(self.starts[first:last] - start, lengths)
+        mixed = (self.input_ids[start:end].astype(np.uint64) + np.uint64(1)) * _mix(position)
+        sums = np.add.reduceat(mixed, self.starts[first:last] - start)
+        return _mix(sums + self.first_lengths[first:last].astype(np.uint64))
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """Spread integers over 64 bits (the finaliser of SplitMix64; Steele et al., OOPSLA 2014)."""
+    values = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def truncated_lengths(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths [R] of both texts after popping tokens from the longer one, ties from the second, until both fit in room."""
+    over = first + second > room
+    kept = np.where(over, np.minimum(first, np.maximum(room - second, (room + 1) // 2)), first)
+    return kept, np.where(over, room - kept, second)
+
+
+def tokenize_examples(examples: list[InputExample], labels: np.ndarray | None, tokenizer: BertTokenizer,
+                      task: GlueTask, split: str, max_seq_length: int) -> TokenizedSplit:
+    """Token ids of examples, pairs cut to max_seq_length (2 or 3 of which are special tokens)."""
+    first = tokenizer.encode_texts([example.text_a for example in examples])
+    pairs = bool(examples) and examples[0].text_b is not None
+    second = tokenizer.encode_texts([example.text_b for example in examples]) if pairs else [[]] * len(examples)
+    first_lengths = np.fromiter(map(len, first), np.int64, len(first))
+    second_lengths = np.fromiter(map(len, second), np.int64, len(second))
+    first_lengths, second_lengths = truncated_lengths(first_lengths, second_lengths, max_seq_length - 2 - pairs)
+    ids: list[int] = []
+    cls, sep = [tokenizer.cls_id], [tokenizer.sep_id]
+    for a, b, length_a, length_b in zip(first, second, first_lengths.tolist(), second_lengths.tolist(), strict=True):
+        ids += cls + a[:length_a] + sep
+        if pairs:
+            ids += b[:length_b] + sep
+    return TokenizedSplit(task.name, split, np.array(ids, np.int32),
+                          (first_lengths + second_lengths + 2 + pairs).astype(np.int32),
+                          (first_lengths + 2).astype(np.int32), labels, tokenizer.fingerprint, max_seq_length)
+
+
+def label_numbers(task: GlueTask, examples: list[InputExample]) -> np.ndarray:
+    """Class numbers int64 [R], or float32 for regression."""
+    if task.labels is None:
+        return np.array([float(example.label) for example in examples], np.float32)
+    number = {label: place for place, label in enumerate(task.labels)}
+    return np.array([number[example.label] for example in examples], np.int64)
+
+
+def read_examples(task: GlueTask, split: str) -> list[InputExample]:
+    """The rows of a split, from the task's folder."""
+    reader = processors[task.name.lower()]
+    return getattr(reader, f'get_{split}_examples')(task_folder(task))
+
+
+def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:
+    """A split as token ids, from the cache when the same file was read before with the same tokenizer and length."""
+    source = processors[task.name.lower()].path(task_folder(task), split)
+    key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length)]
+    name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
+    cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
+    cached = _read_cache(cache)
+    if cached is None:
+        examples = read_examples(task, split)
+        labels = None if split == 'test' else label_numbers(task, examples)
+        tokens = tokenize_examples(examples, labels, tokenizer, task, split, max_seq_length)
+        _write_cache(cache, tokens)
+        return tokens
+    return TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
+                          cached.get('labels'), tokenizer.fingerprint, max_seq_length)
+
+
+def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.is_file():
+        return None
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError:
+        logger.warning('%s is damaged: made anew', path)
+        return None
+
+
+def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
+    arrays = {'input_ids': tokens.input_ids, 'lengths': tokens.lengths, 'first_lengths': tokens.first_lengths}
+    if tokens.labels is not None:
+        arrays['labels'] = tokens.labels
+    with replace_file(path) as temporary:
+        safetensors.numpy.save_file(arrays, temporary)
+
+
+def check_max_seq_length(max_seq_length: int, position_table: int) -> None:
+    """InputError when a sequence of that length has no room for its special tokens or in the position table."""
+    if not 4 <= max_seq_length <= position_table:
+        raise InputError(f'--max_seq_length {max_seq_length}: must lie from 4 to {position_table}, the length of the '
+                         f"checkpoint's position table")

@@ -1,0 +1,59 @@
+"""One evaluation for every script."""
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from src.data_processing import TokenizedSplit
+from src.KD_loss import task_loss
+from src.modeling import SequenceClassifier
+from src.utils import autocast
+
+
+class Predictions(NamedTuple):
+    """Outputs of the model for `rows` of a split."""
+    rows: np.ndarray      # [B]
+    logits: Tensor        # [B, C]
+    pooled: Tensor        # [B, H]
+    cls_states: Tensor    # [B, L, H]
+
+
+def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
+            progress: str | None = None) -> Iterator[Predictions]:
+    """The model's outputs for all rows of a split, in batches by length, on the CPU in fp32.
+
+    progress: what to call the bar; None: no bar."""
+    device = next(model.parameters()).device
+    batches = list(split.batches_by_length(batch_size))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+                outputs = model(split.batch(rows).to(device))
+                yield Predictions(rows, *(output.float().cpu() for output in outputs))
+    finally:
+        model.train(was_training)
+
+
+def predict_logits(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
+                   progress: str | None = None) -> np.ndarray:
+    """Logits float32 [R, C] of all rows."""
+    logits = np.empty((len(split), model.classifier.classifier.out_features), np.float32)
+    for batch in predict(model, split, batch_size, precision, progress):
+        logits[batch.rows] = batch.logits.numpy()
+    return logits
+
+
+def scores(logits: np.ndarray, labels: np.ndarray, metrics: Callable[[np.ndarray, np.ndarray], dict]) -> dict[str, float]:
+    """Metrics of logits [R, C] against labels [R], and `loss`, the mean over the rows."""
+    loss = task_loss(torch.from_numpy(logits), torch.from_numpy(labels))
+    return {**metrics(predicted_labels(logits), labels), 'loss': loss.item()}
+
+
+def predicted_labels(logits: np.ndarray) -> np.ndarray:
+    """Class numbers of logits [R, C]; for one output its value."""
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)

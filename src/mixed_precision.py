@@ -1,0 +1,51 @@
+"""fp16's loss scaling, through NVIDIA's apex where it is installed, else torch.amp; other precisions pass through."""
+import importlib
+
+import torch
+from torch import Tensor, nn
+
+from src.utils import autocast
+
+
+def nvidia_apex_amp():
+    """NVIDIA's apex.amp, or None. (The package `apex` on PyPI is another one, without amp.)"""
+    try:
+        amp = importlib.import_module('apex.amp')
+    except ImportError:
+        return None
+    return amp if hasattr(amp, 'initialize') and hasattr(amp, 'scale_loss') else None
+
+
+class MixedPrecision:
+    """Forward context, backward and optimizer step in a precision: fp32, bf16 or fp16.
+
+    loss_scale: 0 for dynamic scaling, else the fixed scale (fp16 alone)."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, precision: str,
+                 loss_scale: float = 0):
+        self.optimizer, self.device, self.precision = optimizer, device, precision
+        self.apex_amp = nvidia_apex_amp() if precision == 'fp16' else None
+        if self.apex_amp:
+            self.apex_amp.initialize(model, optimizer, opt_level='O1', loss_scale=loss_scale or 'dynamic', verbosity=0)
+        fixed = {'init_scale': loss_scale, 'growth_factor': 1.0 + 1e-9, 'backoff_factor': 1.0 - 1e-9} if loss_scale else {}
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == 'fp16' and not self.apex_amp, **fixed)
+
+    def forward_context(self):
+        """Context for forward and losses."""
+        return autocast(self.device, 'fp32' if self.apex_amp else self.precision)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss."""
+        if self.apex_amp:
+            with self.apex_amp.scale_loss(loss, self.optimizer) as scaled:
+                scaled.backward()
+        else:
+            self.scaler.scale(loss).backward()
+
+    def step(self) -> None:
+        """Update the weights and clear the gradients."""
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)     # BertAdam clips, so it must see the true gradients
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)

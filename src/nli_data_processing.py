@@ -1,0 +1,453 @@
+"""GLUE as one table: where each task's files lie, how they are read, how they are scored; and the labels of PTP.
+
+    reader = processors['mrpc']
+    examples = reader.get_train_examples(task_folder(find_task('MRPC')))
+
+Every fact about a task stands in `TASKS`; nothing else in the repository compares a task's name. The thresholds of
+PTP stand in `PTP_THRESHOLDS`, below the imports.
+"""
+import codecs
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import f1_score, matthews_corrcoef
+
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+
+logger = logging.getLogger(__name__)
+
+# ----------------------------------------------------------------------------------------------------------------------
+# PTP thresholds: change them here, or give --ptp_threshold. task: (t1, t2).
+# A correct prediction is "confidently" correct above t1, a wrong one "confidently" wrong above t2.
+# These are the values Pea-KD published; a task that is not listed takes the medians of its own training rows.
+PTP_THRESHOLDS: dict[str, tuple[float, float]] = {
+    'rte': (0.80, 0.60),
+    'mrpc': (0.95, 0.75),
+    'sst-2': (0.98, 0.80),
+    'qnli': (0.98, 0.70),
+    'cola': (0.95, 0.70),
+}
+# ----------------------------------------------------------------------------------------------------------------------
+
+#: What the PTP labels 0 to 3 mean.
+PTP_CLASSES = ('confidently correct', 'unconfidently correct', 'confidently wrong', 'unconfidently wrong')
+
+
+class Column(NamedTuple):
+    """A column by its header name and, for files without a header, by its 0-based position (-1: the last one)."""
+    name: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of one kind of file: those a reader needs."""
+    text_a: Column
+    text_b: Column | None = None
+    label: Column | None = None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns this kind of file has, in the order text_a, text_b, label."""
+        return tuple(column for column in (self.text_a, self.text_b, self.label) if column is not None)
+
+    def find(self, first_row: list[str]) -> list[int] | None:
+        """Positions of `columns` if `first_row` is a header that names them all (in any case), else None."""
+        names = [cell.strip().lower() for cell in first_row]
+        wanted = [column.name.lower() for column in self.columns]
+        return [names.index(name) for name in wanted] if set(wanted) <= set(names) else None
+
+
+@dataclass(frozen=True)
+class GlueTask:
+    """One GLUE task: a row of `TASKS`.
+
+    Of several file names the first that is there is read. `labelled` describes train and dev, `unlabelled` test;
+    columns beyond those named (annotators' labels, parses, labels in a test file) are never looked at.
+    """
+    name: str                                   # the spelling used in messages, folders and files
+    labels: tuple[str, ...] | None              # in the order of the class numbers; None: regression
+    unlabelled: Layout
+    labelled: Layout | None = None              # None: the task has no train and dev set
+    folder: str = ''                            # under envs.GLUE_FOLDER; '' here means the task's name
+    train_files: tuple[str, ...] = ('train.tsv',)
+    dev_files: tuple[str, ...] = ('dev.tsv',)
+    test_files: tuple[str, ...] = ('test.tsv',)
+    metric: str = 'acc'                         # the key of compute_metrics' result that decides
+    eval_every: int = 200                       # steps between dev evaluations, from the second epoch on
+    submission_file: str | None = None          # its file on the GLUE leaderboard
+    aliases: tuple[str, ...] = ()               # other spellings of the name, in lower case
+    skip_short_rows: bool = False               # train and dev hold broken rows, which are skipped and counted
+    skip_label: str | None = None               # rows with this label have no gold label: skipped and counted
+    built_in: bool = False                      # made by this repository, not downloaded
+
+    def __post_init__(self):
+        object.__setattr__(self, 'folder', self.folder or self.name)
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the task's classifier: its classes, or 1 for regression."""
+        return len(self.labels) if self.labels else 1
+
+    @property
+    def output_mode(self) -> str:
+        """'classification' or 'regression'."""
+        return 'classification' if self.labels else 'regression'
+
+    def files(self, split: str) -> tuple[str, ...]:
+        """File names that may hold `split` ('train', 'dev' or 'test'); none if the task has no such split."""
+        return {'train': self.train_files, 'dev': self.dev_files, 'test': self.test_files}[split]
+
+    @property
+    def fetch_command(self) -> str:
+        """The command, from the repository's root, that puts the task's files in place."""
+        if self.built_in:
+            return 'python data/data_raw/make_sample_data.py'
+        return f'python data/data_raw/download_glue_data.py --tasks {self.folder}'
+
+
+def _layouts(text_a: tuple, text_b: tuple, label: tuple) -> dict[str, Layout]:
+    """Layouts of a pair task whose texts stand in the same columns with and without labels."""
+    text_a, text_b = Column(*text_a), Column(*text_b)
+    return {'labelled': Layout(text_a, text_b, Column(*label)), 'unlabelled': Layout(text_a, text_b)}
+
+
+_BINARY = ('0', '1')
+_MNLI_LABELS = ('contradiction', 'entailment', 'neutral')
+_RTE_LABELS = ('entailment', 'not_entailment')
+_MRPC_COLUMNS = _layouts(('#1 String', 3), ('#2 String', 4), ('Quality', 0))
+_MNLI_COLUMNS = _layouts(('sentence1', 8), ('sentence2', 9), ('gold_label', -1))
+_RTE_COLUMNS = _layouts(('sentence1', 1), ('sentence2', 2), ('label', -1))
+
+# eval_every: Pea-KD evaluates RTE and MRPC at every step, CoLA and SST-2 at every 10th, the others at every 200th. The
+# values here cost less; --eval_every sets others.
+_ROWS = (
+    # CoLA's train and dev files have no header, so their columns are found by position
+    GlueTask('CoLA', _BINARY, labelled=Layout(Column('sentence', 3), label=Column('label', 1)),
+             unlabelled=Layout(Column('sentence', 1)), metric='mcc', eval_every=100, submission_file='CoLA.tsv'),
+    GlueTask('SST-2', _BINARY, labelled=Layout(Column('sentence', 0), label=Column('label', 1)),
+             unlabelled=Layout(Column('sentence', 1)), eval_every=100, submission_file='SST-2.tsv', aliases=('sst2',)),
+    GlueTask('MRPC', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, submission_file='MRPC.tsv'),
+    GlueTask('STS-B', None, **_layouts(('sentence1', 7), ('sentence2', 8), ('score', -1)), metric='corr',
+             submission_file='STS-B.tsv', aliases=('stsb',)),
+    GlueTask('QQP', _BINARY, labelled=Layout(Column('question1', 3), Column('question2', 4), Column('is_duplicate', 5)),
+             unlabelled=Layout(Column('question1', 1), Column('question2', 2)), metric='f1',
+             submission_file='QQP.tsv', skip_short_rows=True),
+    GlueTask('MNLI', _MNLI_LABELS, **_MNLI_COLUMNS, dev_files=('dev_matched.tsv',), test_files=('test_matched.tsv',),
+             submission_file='MNLI-m.tsv', aliases=('mnli-m', 'mnli_m')),
+    GlueTask('MNLI-mm', _MNLI_LABELS, **_MNLI_COLUMNS, folder='MNLI', dev_files=('dev_mismatched.tsv',),
+             test_files=('test_mismatched.tsv',), submission_file='MNLI-mm.tsv', aliases=('mnli_mm',)),
+    GlueTask('QNLI', _RTE_LABELS, **_layouts(('question', 1), ('sentence', 2), ('label', -1)),
+             submission_file='QNLI.tsv'),
+    GlueTask('RTE', _RTE_LABELS, **_RTE_COLUMNS, eval_every=25, submission_file='RTE.tsv'),
+    GlueTask('WNLI', _BINARY, **_RTE_COLUMNS, submission_file='WNLI.tsv'),
+    GlueTask('SNLI', _MNLI_LABELS, **_layouts(('sentence1', 7), ('sentence2', 8), ('gold_label', -1)), skip_label='-'),
+    GlueTask('diagnostic', _MNLI_LABELS, unlabelled=_RTE_COLUMNS['unlabelled'], train_files=(), dev_files=(),
+             test_files=('diagnostic.tsv', 'AX.tsv'), submission_file='AX.tsv', aliases=('ax',)),
+    GlueTask('Sample', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, built_in=True),
+)
+
+#: Every task, by its name in lower case.
+TASKS: dict[str, GlueTask] = {task.name.lower(): task for task in _ROWS}
+_SPELLINGS = TASKS | {alias: task for task in _ROWS for alias in task.aliases}
+
+
+def find_task(name: str) -> GlueTask:
+    """The task of this name, in any case. Raises InputError with all choices if there is none."""
+    task = _SPELLINGS.get(str(name).strip().lower())
+    if task is None:
+        choices = ', '.join(row.name for row in _ROWS)
+        raise InputError(f'--task {name!r} is not a task; choose one of {choices}')
+    return task
+
+
+def task_folder(task: GlueTask) -> Path:
+    """The folder of the task's files: under envs.GLUE_FOLDER, or envs.SAMPLE_FOLDER for the built-in task.
+
+    A folder of the built-in task's name under envs.GLUE_FOLDER goes first."""
+    folder = envs.GLUE_FOLDER / task.folder
+    return envs.SAMPLE_FOLDER if task.built_in and not folder.is_dir() else folder
+
+
+# Readers
+
+
+class InputExample(NamedTuple):
+    """One row of a GLUE file. `text_b` is None for single sentences, `label` is None in test sets."""
+    guid: str                   # '{split}-{n}': the n-th row (0-based) of the file, skipped rows counted
+    text_a: str
+    text_b: str | None = None
+    label: str | None = None
+
+
+class GlueReader:
+    """Reads one task's files as the table says: `GlueReader(find_task('RTE')).get_dev_examples(folder)`.
+
+    `data_dir` is the folder that holds the TSV files. Fields are divided by tabs and lines by '\\n' (or '\\r\\n') and
+    nothing else: quotes and other kinds of line separators belong to the text. A UTF-8 byte order mark is dropped.
+    Raises FileNotFoundError for a missing file; InputError for an empty one, for a split that the task lacks, and for
+    a bad row, naming the file and the line.
+
+    Calling a reader returns the reader itself, so that `processors[task]` and, as in the pytorch_pretrained_bert
+    family, `processors[task]()` are the same.
+    """
+
+    def __init__(self, task: GlueTask):
+        self.task = task
+
+    def __call__(self) -> 'GlueReader':
+        return self
+
+    def get_train_examples(self, data_dir: str | Path) -> list[InputExample]:
+        """The rows of the training set, in the file's order."""
+        return self._read(data_dir, 'train')
+
+    def get_dev_examples(self, data_dir: str | Path) -> list[InputExample]:
+        """The rows of the dev set, in the file's order."""
+        return self._read(data_dir, 'dev')
+
+    def get_test_examples(self, data_dir: str | Path) -> list[InputExample]:
+        """The rows of the test set, in the file's order and none left out; their label is None."""
+        return self._read(data_dir, 'test')
+
+    def get_labels(self) -> list[str | None]:
+        """The labels in the order of the class numbers; [None] for regression, so its length is the outputs' number."""
+        return list(self.task.labels or (None,))
+
+    def path(self, data_dir: str | Path, split: str) -> Path:
+        """The file of a split ('train', 'dev' or 'test')."""
+        task, names = self.task, self.task.files(split)
+        if not names:
+            raise InputError(f'--task {task.name} has no {split} set, only one to predict; train with --task MNLI')
+        paths = [Path(data_dir) / name for name in names]
+        path = next((path for path in paths if path.is_file()), paths[0])
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} is missing; {self._remedy()}')
+        return path
+
+    def _remedy(self) -> str:
+        """How a user gets the files, for messages."""
+        return (f'set PEAKD_GLUE to the folder that holds {self.task.folder}/, '
+                f'or get the files with `{self.task.fetch_command}`')
+
+    def _read(self, data_dir: str | Path, split: str) -> list[InputExample]:
+        path = self.path(data_dir, split)
+        layout = self.task.unlabelled if split == 'test' else self.task.labelled
+        rows = _rows(path)
+        first = next(rows, None)
+        if first is None:
+            raise InputError(f'{path} is empty; {self._remedy()}')
+        positions = layout.find(first[1])
+        if positions is None:
+            if layout.label is None:    # without labels to check, only the header tells a right file from a wrong one
+                raise _bad_row(path, 1, f'expected a header with {_names(layout)}', '\t'.join(first[1]))
+            rows, positions = itertools.chain([first], rows), [column.position for column in layout.columns]
+        examples = self._examples(path, split, rows, layout, positions)
+        if not examples:
+            raise InputError(f'{path} holds no examples; {self._remedy()}')
+        return examples
+
+    def _examples(self, path, split, rows, layout, positions) -> list[InputExample]:
+        """One example a row; `positions` are those of layout.columns."""
+        width = max(positions) + (2 if positions[-1] == -1 else 1)   # a last-column label stands behind the texts
+        at_a, at_b = positions[0], positions[1] if layout.text_b else None
+        at_label = positions[-1] if layout.label else None
+        may_skip_short = self.task.skip_short_rows and split != 'test'   # a test row left out would shift all answers
+        examples, short, unlabelled = [], 0, 0
+        for index, (line, cells) in enumerate(rows):
+            label = None
+            if len(cells) < width:
+                if may_skip_short:
+                    short += 1
+                    continue
+                raise _bad_row(path, line, f'expected at least {width} columns divided by tabs, found {len(cells)}')
+            if at_label is not None:
+                label = cells[at_label].strip()
+                if label and label == self.task.skip_label:
+                    unlabelled += 1
+                    continue
+                self._check_label(path, line, label, layout)
+            text_b = None if at_b is None else cells[at_b]
+            examples.append(InputExample(f'{split}-{index}', cells[at_a], text_b, label))
+        for count, kind in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
+            if count:
+                logger.warning('%s: skipped %d of %d rows, %s', path, count, index + 1, kind)
+        return examples
+
+    def _check_label(self, path: Path, line: int, label: str, layout: Layout) -> None:
+        labels = self.task.labels
+        if labels is None:
+            fits, expected = _is_score(label), 'a number from 0 to 5'
+        else:
+            fits, expected = label in labels, f'one of {", ".join(labels)}'
+        if not fits:
+            header = f' (or a header with {_names(layout)})' if line == 1 else ''
+            raise _bad_row(path, line, f'expected as label {expected}{header}', label)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(1-based line number, cells) of each line; empty lines at the end of the file are left out."""
+    blank = []
+    with open(path, 'rb') as file:      # binary files are divided at b'\n' alone
+        for number, raw in enumerate(file, 1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
+            try:
+                line = raw.decode('utf-8').rstrip('\r\n')
+            except UnicodeDecodeError as error:
+                found = f'byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line'
+                raise _bad_row(path, number, f'expected UTF-8 text, found {found}') from None
+            if not line:
+                blank.append((number, ['']))
+                continue
+            yield from blank
+            blank.clear()
+            yield number, line.split('\t')
+
+
+def _is_score(text: str) -> bool:
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    return math.isfinite(value) and 0 <= value <= 5
+
+
+def _names(layout: Layout) -> str:
+    return ', '.join(repr(column.name) for column in layout.columns)
+
+
+def _bad_row(path: Path, line: int, problem: str, found: str | None = None) -> InputError:
+    """The error for one line of a file; a long `found` is cut."""
+    if found is not None:
+        problem += f', found {found[:57] + "..." if len(found) > 60 else found!r}'
+    return InputError(f'{path}, line {line}: {problem}')
+
+
+#: Task name in lower case -> its reader.
+processors: dict[str, GlueReader] = {name: GlueReader(task) for name, task in TASKS.items()}
+
+#: Task name in lower case -> 'classification' or 'regression'.
+output_modes: dict[str, str] = {name: task.output_mode for name, task in TASKS.items()}
+
+
+# Metrics
+
+
+def _accuracy(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return {'acc': float(np.mean(preds == labels))}
+
+
+def _accuracy_and_f1(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    acc = float(np.mean(preds == labels))
+    f1 = float(f1_score(labels == 1, preds == 1, zero_division=0.0))
+    return {'acc': acc, 'f1': f1, 'acc_and_f1': (acc + f1) / 2}
+
+
+def _matthews(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    return {'mcc': 0.0 if _constant(preds, labels) else float(matthews_corrcoef(labels, preds))}
+
+
+def _correlations(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    preds, labels = preds.astype(np.float64), labels.astype(np.float64)
+    if _constant(preds, labels):
+        return {'pearson': 0.0, 'spearmanr': 0.0, 'corr': 0.0}
+    pearson, spearman = float(pearsonr(preds, labels)[0]), float(spearmanr(preds, labels)[0])
+    return {'pearson': pearson, 'spearmanr': spearman, 'corr': (pearson + spearman) / 2}
+
+
+def _constant(*arrays: np.ndarray) -> bool:
+    """Whether one of the arrays holds a single value, which leaves a correlation undefined."""
+    return any((array == array[0]).all() for array in arrays)
+
+
+_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
+    'acc': _accuracy, 'f1': _accuracy_and_f1, 'mcc': _matthews, 'corr': _correlations}
+
+
+def compute_metrics(task_name: str, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The task's metrics, those of the GLUE benchmark; `find_task(task_name).metric` is the one that decides.
+
+    preds, labels: [N], class numbers, or scores for STS-B. CoLA: mcc (Matthews correlation). MRPC, QQP, Sample: acc,
+    f1 (positive = class 1), acc_and_f1 (their mean). STS-B: pearson, spearmanr, corr (their mean). Others: acc.
+    A correlation with constant predictions or labels and an F1 without positives are 0.0. Raises InputError when the
+    shapes differ, are not [N], or N is 0.
+    """
+    task, preds, labels = find_task(task_name), np.asarray(preds), np.asarray(labels)
+    if preds.ndim != 1 or preds.shape != labels.shape or not preds.size:
+        raise InputError(f'metrics of {task.name}: predictions of shape {preds.shape} and labels of shape '
+                         f'{labels.shape}; both must be [N] with the same N > 0')
+    return _METRICS[task.metric](preds, labels)
+
+
+# PTP: Pretraining with Teacher's Predictions (Pea-KD)
+
+
+def parse_ptp_threshold(override: str | None) -> tuple[float, float] | None:
+    """The value of --ptp_threshold as (t1, t2): '0.95,0.75', or one number for both; None for None and 'median'.
+
+    Raises InputError for anything else and for values outside [0, 1]."""
+    text = 'median' if override is None else str(override).strip().lower()
+    if text == 'median':
+        return None
+    try:
+        values = [float(part) for part in text.split(',')]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(0 <= value <= 1 for value in values):
+        raise InputError(f"--ptp_threshold {override!r} must be 't', 't1,t2' with values from 0 to 1, or 'median'")
+    return values[0], values[-1]
+
+
+def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
+                   correct: np.ndarray) -> tuple[float, float]:
+    """(t1, t2), the confidence above which a correct (t1) or a wrong (t2) prediction counts as confident.
+
+    override: the value of --ptp_threshold (see `parse_ptp_threshold`); None takes the task's row of PTP_THRESHOLDS, or
+    the medians where it has none. confidence [N]: the teacher's largest softmax probability on each training row;
+    correct [N]: whether it was right. The medians, by which Pea-KD defines the method: t1 of the correct rows, t2 of
+    the wrong ones. Where there are no such rows, the median of all rows stands in, so that the threshold still
+    divides the dev set at the teacher's usual confidence. Raises InputError for regression tasks and for bad values.
+    """
+    task = find_task(task_name)
+    if task.output_mode == 'regression':
+        raise InputError(f'--task {task.name} is regression: PTP needs predictions that are right or wrong')
+    given = parse_ptp_threshold(override)
+    if given is None and override is None:
+        given = PTP_THRESHOLDS.get(task.name.lower())
+    if given is not None:
+        return given
+    confidence, correct = _ptp_rows(confidence, correct)
+    if not confidence.size:
+        raise InputError('--ptp_threshold median: there are no rows to take a median of')
+    t1, t2 = (float(np.median(rows if rows.size else confidence))
+              for rows in (confidence[correct], confidence[~correct]))
+    return t1, t2
+
+
+def ptp_labels(confidence: np.ndarray, correct: np.ndarray, thresholds: tuple[float, float]) -> np.ndarray:
+    """PTP's label of each row, int64 [N], numbers of PTP_CLASSES.
+
+    correct and confidence > t1: 0; correct otherwise: 1; wrong and confidence > t2: 2; wrong otherwise: 3.
+    confidence [N] and correct [N] as in `ptp_thresholds`; raises InputError when their shapes differ.
+    """
+    confidence, correct = _ptp_rows(confidence, correct)
+    # Python floats take the array's precision, so that a float32 confidence of 0.8 does not exceed a threshold of 0.8
+    t1, t2 = (float(value) for value in thresholds)
+    return np.where(correct, np.where(confidence > t1, 0, 1), np.where(confidence > t2, 2, 3)).astype(np.int64)
+
+
+def _ptp_rows(confidence: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    confidence, correct = np.asarray(confidence), np.asarray(correct, dtype=bool)
+    if confidence.ndim != 1 or confidence.shape != correct.shape:
+        raise InputError(f'PTP: confidence of shape {confidence.shape} and correct of shape {correct.shape}; '
+                         'both must be [N]')
+    return confidence, correct

@@ -1,0 +1,68 @@
+"""Pictures of runs, as PNG."""
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: there may be no screen)
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart
+COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+
+
+def _new(columns: int):
+    figure, axes = plt.subplots(1, columns, figsize=(5.2 * columns, 3.8), layout='constrained', squeeze=False)
+    for axis in axes[0]:
+        axis.spines[['top', 'right']].set_visible(False)
+        axis.grid(alpha=0.25)
+    return figure, axes[0]
+
+
+def _save(figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def draw_training(loss_axis, score_axis, folder: Path, label: str, colour: str) -> None:
+    """A run's training loss (mean over the epoch so far) and its dev scores over the steps."""
+    train = pd.read_csv(folder / 'train_log.txt')
+    dev = pd.read_csv(folder / 'eval_log.txt')
+    score = dev.columns[1]
+    loss_axis.plot(train['global_steps'], train['loss'], colour, label=label)
+    score_axis.plot(dev['global_steps'], dev[score], colour, marker='.', label=label)
+    loss_axis.set(xlabel='step', ylabel='training loss (mean of the epoch so far)')
+    score_axis.set(xlabel='step', ylabel=f'dev {score}')
+
+
+def plot_training_curves(folder: Path) -> Path:
+    """training_curve.png in a run folder, from its logs."""
+    figure, axes = _new(2)
+    draw_training(*axes, folder, folder.name, COLOURS[0])
+    path = folder / 'training_curve.png'
+    _save(figure, path)
+    return path
+
+
+def draw_confidence(axis, confidence: np.ndarray, correct: np.ndarray, thresholds: tuple[float, float]) -> None:
+    """Histogram of a teacher's confidence [R] on correct and wrong rows (bool [R]), with t1 and t2."""
+    bins = np.linspace(min(0.5, confidence.min()), 1, 41)
+    axis.hist([confidence[correct], confidence[~correct]], bins, stacked=True, color=COLOURS[:2],
+              label=[f'correct ({correct.sum():,})', f'wrong ({(~correct).sum():,})'])
+    for name, threshold, style in zip(('t1', 't2'), thresholds, ('--', ':'), strict=True):
+        axis.axvline(threshold, color='black', linestyle=style, label=f'{name} = {threshold:.3f}')
+    axis.set(xlabel="teacher's confidence on train", ylabel='rows (log scale)', yscale='log')
+    axis.legend()
+
+
+def plot_demo(path: Path, runs: dict[str, Path], confidence: np.ndarray, correct: np.ndarray,
+              thresholds: tuple[float, float]) -> None:
+    """Training curves of runs (label -> folder) beside the teacher's confidence histogram."""
+    figure, axes = _new(3)
+    for (label, folder), colour in zip(runs.items(), COLOURS, strict=False):
+        draw_training(axes[0], axes[1], folder, label, colour)
+    axes[1].legend()
+    draw_confidence(axes[2], confidence, correct, thresholds)
+    _save(figure, path)

@@ -1,0 +1,162 @@
+"""What the scripts share between parsing and training: checkpoint, model, data, folders, records."""
+import argparse
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import envs
+from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, weights_file
+from src.argument_parser import TRAIN
+from src.checkpoints import find_checkpoint
+from src.data_processing import check_max_seq_length
+from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
+from src.nli_data_processing import GlueTask
+from src.plots import plot_training_curves
+from src.run_log import write_run
+from src.teacher_outputs import TeacherOutputs, result_file
+from src.training import Settings, Trainer
+from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
+
+logger = logging.getLogger(__name__)
+
+# Flags that change nothing in what is computed, and the seed, which has a place of its own in a folder's name.
+NOT_CONFIGURATION = ('train_seed', 'PTP_seed', 'output_dir', 'log_every_step', 'given', 'recommended')
+
+
+@dataclass
+class Setup:
+    """A script's checkpoint folder, shape, tokenizer, device and precision, after all checks."""
+    checkpoint: Path
+    config: BertConfig
+    tokenizer: BertTokenizer
+    device: torch.device
+    precision: str
+
+
+def set_up(args: argparse.Namespace) -> Setup:
+    """Find and check the pretrained checkpoint; choose device and precision."""
+    keep_freed_memory()
+    device = choose_device()
+    precision = choose_precision(args.precision, device)
+    checkpoint = checkpoint_folder(args.bert_model)
+    config = BertConfig.from_json_file(config_file(checkpoint))
+    check_max_seq_length(args.max_seq_length, config.max_position_embeddings)
+    tokenizer = BertTokenizer.from_pretrained(checkpoint, _lower_case(checkpoint))
+    if len(tokenizer.vocab) > config.vocab_size:
+        raise InputError(f'{checkpoint}: vocab.txt has {len(tokenizer.vocab)} words, the configuration {config.vocab_size}')
+    return Setup(checkpoint, config, tokenizer, device, precision)
+
+
+def _lower_case(checkpoint: Path) -> bool:
+    """Whether a checkpoint's words are in lower case: as its tokenizer_config.json says, else yes."""
+    path = checkpoint / 'tokenizer_config.json'
+    return json.loads(path.read_text(encoding='utf-8')).get('do_lower_case', True) if path.is_file() else True
+
+
+def seed_run(given: int | None) -> int:
+    """Choose, announce and set the seed."""
+    seed = choose_seed(given)
+    logger.info('seed %d%s', seed, '' if given is not None else ' (drawn)')
+    set_seed(seed)
+    return seed
+
+
+def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
+    """The checkpoint's shape with the layers and the wiring that the flags ask for."""
+    layers = args.student_hidden_layers or config.num_hidden_layers
+    passes = parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
+    problems = [f'--freeze_layer {layer}: the model has {layers} layers' for layer in args.freeze_layer or []
+                if layer > layers]
+    if len(args.layer_initialization or range(layers)) != layers:
+        problems.append(f'--layer_initialization names {len(args.layer_initialization)} layers, the model has {layers}')
+    if problems:
+        raise InputError('; '.join(problems))
+    return BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes})
+
+
+def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
+    """The model to train, started from --load_model or from the pretrained checkpoint.
+
+    Files are looked for in the teacher's folder and the task's output folders too."""
+    folders = [teacher_folder(task, args.teacher_hidden_layers), envs.HOME_OUTPUT_FOLDER / task.name,
+               envs.STUDENT_FOLDER / task.name]
+    model = SequenceClassifier(student_config(args, setup.config), num_labels)
+    source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
+    if args.load_model:
+        load_encoder(model.encoder, find_checkpoint('load_model', args.load_model, folders), source_layers)
+    else:
+        load_encoder(model.encoder, weights_file(setup.checkpoint), source_layers, optional='pooler.')
+    if args.cls_checkpoint:
+        load_classifier(model.classifier, find_checkpoint('cls_checkpoint', args.cls_checkpoint, folders))
+    model.freeze([layer - 1 for layer in args.freeze_layer or []])
+    return model.to(setup.device)
+
+
+def teacher_folder(task: GlueTask, layers: int) -> Path:
+    """Folder of a task's teacher, of its results' neighbours and of the PTP encoders learnt from it."""
+    return envs.HOME_OUTPUT_FOLDER / task.name / f'teacher_{layers}layer'
+
+
+def wiring_name(args: argparse.Namespace) -> str:
+    """Name of a model type for folders and files."""
+    return f'passes_{args.passes.replace(",", "-").replace(" ", "")}' if args.passes else args.model_type
+
+
+def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
+    """A student's folder: one for each configuration and seed."""
+    configuration = {name: value for name, value in vars(args).items() if name not in NOT_CONFIGURATION}
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
+    name = f'{args.train_type}_{wiring_name(args)}_{layers}layer_{started}seed{seed}_{digest}'
+    return envs.STUDENT_FOLDER / task.name / name
+
+
+def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> TeacherOutputs:
+    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked."""
+    patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
+    if args.teacher_prediction:
+        path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
+    else:
+        path = patient if states or patient.is_file() or not normal.is_file() else normal
+    teacher = TeacherOutputs.open(path)
+    if states and 'train.feature_maps' not in teacher.arrays:
+        raise InputError(f'--teacher_prediction: {path} holds logits alone; --train_type pkd needs the states of all '
+                         'layers: run save_teacher_outputs.py --all_layers True')
+    return teacher
+
+
+def recorded_arguments(args: argparse.Namespace) -> dict:
+    """A script's arguments as run.json has them."""
+    return {name: value for name, value in vars(args).items() if name not in ('given', 'recommended')}
+
+
+def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, extra: dict) -> dict:
+    """Train, write run.json and the curves into the trainer's log folder, print the scores; returns the record."""
+    record = {'script': script, 'arguments': recorded_arguments(args),
+              'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
+              'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
+              'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
+    started = time.time()
+    record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}')
+    record['seconds'] = time.time() - started
+    folder = trainer.log.folder
+    write_run(folder, record)
+    plot_training_curves(folder)
+    for which in ('dev_best', 'dev_lowest_loss', 'dev_last'):
+        logger.info('%-15s  %s', which, '  '.join(f'{key} {value:.4g}' for key, value in record[which].items()))
+    logger.info('saved in %s', trainer.folder)
+    return record
+
+
+def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) -> Settings:
+    """The trainer's settings from the flags."""
+    names = ('train_batch_size', 'gradient_accumulation_steps', 'num_train_epochs', 'learning_rate', 'warmup_proportion',
+             'log_every_step', 'saving_criterion_acc', 'saving_criterion_loss', 'loss_scale')
+    return Settings(**{name: getattr(args, name) for name in names}, eval_every=args.eval_every or task.eval_every,
+                    seed=seed, precision=setup.precision)

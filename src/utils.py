@@ -1,0 +1,107 @@
+"""What every script needs: errors as one line, seeds, devices, precision, memory, files that appear whole."""
+import contextlib
+import ctypes
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's main: what is wrong with the user's input becomes one line and exit code 2.
+
+    With PEAKD_DEBUG set the traceback is shown."""
+    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+    try:
+        main()
+    except (InputError, OSError) as error:
+        if os.environ.get('PEAKD_DEBUG'):
+            raise
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        sys.exit(2)
+
+
+def choose_seed(seed: int | None) -> int:
+    """The seed given, or a drawn one."""
+    return random.SystemRandom().randrange(2**31) if seed is None else seed
+
+
+def set_seed(seed: int) -> None:
+    """Seed all generators that weights, dropout and the order of rows come from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def epoch_order(seed: int, epoch: int, rows: int) -> np.ndarray:
+    """A shuffled order [rows] of the training rows, another one each epoch, from the seed alone."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def choose_device() -> torch.device:
+    """CUDA where there is one."""
+    return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices faster than fp32 ones."""
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return capabilities.get('amx_bf16', False) or capabilities.get('avx512_bf16', False)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """fp32, bf16 or fp16 from --precision; auto is bf16 where that is fast. fp16 needs CUDA."""
+    if precision == 'auto':
+        return 'bf16' if has_fast_bf16(device) else 'fp32'
+    if precision == 'fp16' and device.type != 'cuda':
+        raise InputError('--precision fp16 (--fp16 True) needs a CUDA device and there is none; use --precision bf16')
+    return precision
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context in which matrix products run in `precision` (fp32, bf16 or fp16)."""
+    return torch.autocast(device.type, PRECISIONS[precision] if precision != 'fp32' else torch.bfloat16,
+                          enabled=precision != 'fp32')
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step instead of giving it back and faulting it in again.
+
+    Activations are of a new size each step; each would be mapped anew."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL('libc.so.6')
+        libc.mallopt(-1, 2**31 - 1)    # M_TRIM_THRESHOLD: never trim the top of the heap
+        libc.mallopt(-4, 0)            # M_MMAP_MAX: no block gets a mapping of its own
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on."""
+    return {'python': sys.version.split()[0], 'torch': torch.__version__, 'numpy': np.__version__}
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place, whole, at the end; what goes wrong leaves `path` as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        yield temporary
+        with open(temporary, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
