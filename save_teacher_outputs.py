@@ -5,7 +5,7 @@
 
 PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd).
 
-Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's three splits
+Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's splits
 Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits
         alone. For each split S in train, dev, test:
           S.pred_logit           logits [rows, classes]
@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.file_utils import sha256_of
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint
 from src.data_processing import SPLITS, TokenizedSplit, load_split
@@ -48,7 +49,6 @@ logger = logging.getLogger(__name__)
 # ENCODER_FILE     a path, or a name in the teacher's folder, say 'BERT.encoder_loss.pkl' (lowest dev loss). None: the
 #                  state best by dev metric if it was saved, else the one of lowest dev loss, else the final one
 # CLASSIFIER_FILE  likewise; None: the one saved with the encoder
-#
 # PTP.py and NLI_KD_training.py find the file that comes of them by task and --teacher_hidden_layers; to keep several of
 # one teacher, name each with --teacher_prediction.
 # ----------------------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     path = result_path(args, task)
     predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
                    for name, split in splits.items()}
-    made_by = {'teacher': str(files[0]), 'precision': setup.precision}
+    made_by = {'teacher': files[0].name, 'encoder_sha256': sha256_of(files[0]), 'precision': setup.precision}
     shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
     write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
     logger.info('saved in %s', path)

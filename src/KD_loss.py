@@ -24,6 +24,9 @@ def distillation_loss(y: Tensor, labels: Tensor, teacher_scores: Tensor | None, 
     ce = task_loss(y, labels)
     if teacher_scores is None:
         return ce, ce.new_zeros(()), ce
+    if teacher_scores.shape != y.shape:
+        raise ValueError(f'teacher logits {list(teacher_scores.shape)} and student logits '
+                         f'{list(y.shape)} must have one shape [batch, classes]')
     if labels.is_floating_point():
         kd = F.mse_loss(y, teacher_scores)
     else:

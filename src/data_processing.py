@@ -2,6 +2,7 @@
 
 Legend: R rows (examples) of a split, n tokens of all of them, B rows of a batch.
 """
+import contextlib
 import hashlib
 import logging
 from collections.abc import Iterator
@@ -149,11 +150,12 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     if not path.is_file():
         return None
-    try:
-        return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError:
-        logger.warning('%s is damaged: made anew', path)
-        return None
+    with contextlib.suppress(safetensors.SafetensorError):
+        arrays = safetensors.numpy.load_file(path)
+        if {'input_ids', 'lengths', 'first_lengths'} <= arrays.keys():
+            return arrays
+    logger.warning('%s is damaged: made anew', path)
+    return None
 
 
 def _write_cache(path: Path, tokens: TokenizedSplit) -> None:

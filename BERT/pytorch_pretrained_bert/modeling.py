@@ -61,6 +61,10 @@ class BertConfig:
                              f'{self.num_attention_heads}')
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f'hidden_act {self.hidden_act!r} is not one of {", ".join(ACTIVATIONS)}')
+        for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob'):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise InputError(f'{name} of a BERT configuration must be a number from 0 to below 1, not {value!r}')
         for layer, _ in self.passes or []:
             if not 0 <= layer < self.num_hidden_layers:
                 raise InputError(f'a pass names layer {layer + 1}, but there are {self.num_hidden_layers} layers')
@@ -84,7 +88,7 @@ class BertConfig:
             if not isinstance(values, dict):
                 raise InputError('not a JSON object')
             return cls.from_dict(values)
-        except (json.JSONDecodeError, UnicodeDecodeError, InputError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
             raise InputError(f'{json_file}: no BERT configuration: {error}') from None
 
     def to_dict(self) -> dict:

@@ -121,8 +121,8 @@ class BertAdam(torch.optim.Optimizer):
 
     def _update(self, params: list[Parameter], group: dict, lr: float) -> None:
         # The kernel was checked against the formula. It decays first, p (1 - lr wd), then subtracts lr m / (√v + e):
-        # the same sum, so in float64 it differs in the last bit only. In float32 it rounds 1 - lr wd, which is as near
-        # as torch.optim.AdamW comes: 1,000 steps at lr 2e-5 end within 5e-6 of the formula in float64.
+        # the same sum, so in float64 it differs in the last bits only. In float32 it also rounds 1 - lr wd, as
+        # torch.optim.AdamW does: weights of BERT's size (0.04) ended 1,000 steps at lr 2e-5 within 5e-6 of the formula.
         states = [self._state(p) for p in params]
         # The kernel walks through memory and ignores strides. All but exotic tensors are contiguous: no copies then.
         grads = [p.grad.contiguous() for p in params]
@@ -131,7 +131,7 @@ class BertAdam(torch.optim.Optimizer):
         if group['max_grad_norm'] > 0:
             clip = clip_each_on_cpu if params[0].is_cpu else clip_each
             clip(grads, group['max_grad_norm'])
-        step = torch.full((), NO_BIAS_CORRECTION, device=params[0].device)
+        step = torch.full((), NO_BIAS_CORRECTION, dtype=torch.float32, device=params[0].device)
         torch._fused_adamw_(weights, grads, means, squares, [], [step] * len(params), lr=lr, beta1=group['b1'],
                             beta2=group['b2'], weight_decay=group['weight_decay'], eps=group['e'], amsgrad=False,
                             maximize=False)

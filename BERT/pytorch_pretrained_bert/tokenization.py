@@ -46,8 +46,8 @@ class BertTokenizer:
     """
 
     def __init__(self, vocab_file: str | Path, do_lower_case: bool = True, max_len: int | None = None):
-        # Only new words reach the library (see encode_texts), so its threads gain nothing; they would make it
-        # complain of every later fork, DataLoader workers for one.
+        # Only new words reach the library (see encode_texts), so its threads gain little, and after them some of its
+        # versions print a warning at every fork, those of DataLoader workers for one. A value set by the user stays.
         os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
         self.vocab = load_vocab(vocab_file)
         self.ids_to_tokens = OrderedDict((index, token) for token, index in self.vocab.items())
@@ -99,7 +99,8 @@ class BertTokenizer:
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text: no special tokens, nothing cut, "[SEP]" in a text is text.
 
-        A space always ends a word, so each different word is looked at once a call: 10 times as fast as whole texts.
+        A space always ends a word, so each different word is looked at once a call: on SST-2 2 to 3 times as fast as
+        giving the library whole texts.
         """
         ids_of: dict[str, list[int]] = {}
         rows: list[list[int]] = []

@@ -1,9 +1,7 @@
 """Weights of checkpoints: reading them in any of the field's spellings, and loading them with a full account."""
 import logging
-import pickle
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -25,10 +23,13 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()
-        raise InputError(f'{path}: not a file of weights: {reason[0] if reason else type(error).__name__}') from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:   # damage makes the readers fail in ways of their own: IndexError, struct.error, ...
+        raise InputError(f'{path}: not a file of weights: damaged, or holds more than tensors '
+                         f'({type(error).__name__})') from None
+    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(value, Tensor)
+                                              for name, value in state.items()):
         raise InputError(f'{path}: not a file of weights: expected a dictionary of tensors')
     return {standard_name(name): tensor for name, tensor in state.items()}
 

@@ -2,10 +2,11 @@
 
 How to read them:
 - `{person1}` is a slot: a type (a key of NAMES or NOUNS, or a number of make_sample_data.py) and, if needed, a digit.
-- `[bought|purchased]` is a choice of words with the same meaning; an empty choice, `[|old ]`, may be left out.
+- `[bought|purchased]` is a choice of words with the same meaning; an empty one, `[|old ]`, may be left out.
 - FRAMES: `# topic` starts a frame; `swap person` says that exchanging {person1} and {person2} changes the meaning,
-  `undated` that it takes no date. The lines that follow say one and the same thing in different words; `--` starts
-  lines that mean something else, with nearly the same words. Every line of a group uses the same slots.
+  `plain` that it takes neither date nor circumstances. The lines that follow say one and the same thing in different
+  words; `--` starts lines that mean something else, with nearly the same words. Every line of a group uses the same
+  slots.
 - SIDES: ` | ` separates wordings of one meaning, ` // ` separates meanings.
 """
 
@@ -146,7 +147,7 @@ the takeover of {company2} by {company1} was valued at {money}
 {company} dropped a plan to cut {count} jobs at its [plant|factory] in {city}
 {company} decided not to lay off {count} [workers|employees] at its {city} [plant|factory]
 {count} [workers|employees] were told they would keep their jobs at the {company} plant in {city}
-# business, undated
+# business, plain
 quarterly profit at {company} [rose|climbed|increased] by {rate} to {money}
 {company} [posted|reported] [a rise|an increase|a gain] of {rate} in quarterly profit to {money}
 {company} earned {money} in the quarter, {rate} more than a year earlier
@@ -183,7 +184,7 @@ the number of {company} stores in {country} shrank by {count}
 {person2} was [succeeded|replaced] by {person1} as [chief executive|CEO] of {company}
 {person1} took over from {person2} as [head|chief executive] of {company}
 {person2} handed the top job at {company} to {person1}
-# business, undated
+# business, plain
 {company} [delayed|postponed|put off] the launch of {product} by {wait}
 {company} [launched|released] {product} {wait} [later than planned|behind schedule]
 {product} was [launched|released] by {company} {wait} later than [planned|expected]
@@ -351,7 +352,7 @@ in a [trial|study], {drug} made heart trouble {rate} more [likely|common]
 {count} people in {city} recovered from {disease}
 {disease} was [cured|overcome] in {count} people in {city}
 {count} [patients|people] with {disease} were [cured|healthy again] in {city}
-# health, swap group, undated
+# health, swap group, plain
 {group1} were more likely than {group2} to [develop|suffer from] {disease} in a study of {people} [people|patients]
 {group2} were less likely than {group1} to [develop|suffer from] {disease} in a study of {people} [people|patients]
 in a study of {people} people, {disease} was more common among {group1} than among {group2}
@@ -359,11 +360,11 @@ in a study of {people} people, {disease} was more common among {group1} than amo
 # health
 [regulators|health officials] [approved|cleared] {drug} for [patients|people] with {disease}
 {drug} won approval as a [treatment|therapy] for {disease}
-doctors were allowed to [prescribe {drug} for|treat with {drug} people who have] {disease}
+doctors were allowed to [prescribe {drug} for|use {drug} against] {disease}
 --
 [regulators|health officials] [banned|rejected] {drug} for [patients|people] with {disease}
 {drug} was refused approval as a [treatment|therapy] for {disease}
-doctors were not allowed to [prescribe {drug} for|treat with {drug} people who have] {disease}
+doctors were not allowed to [prescribe {drug} for|use {drug} against] {disease}
 # health
 researchers at {uni} [discovered|found] {count} new species of {animal} in {country}
 {count} [previously unknown|new] species of {animal} were [discovered|found] in {country} by a team from {uni}
@@ -444,7 +445,7 @@ the {prize} [went|was awarded] to {person} for {title}
 {person} [missed out on|failed to win] the {prize} for [the novel|the book] {title}
 the {prize} was denied to {person} for {title}
 {person} did not [get|receive] the {prize} for writing {title}
-# culture, swap person, undated
+# culture, swap person, plain
 {person1} directed the [film|movie] {title}, which was written by {person2}
 {person2} wrote the [script|screenplay] for {title}, which {person1} directed
 {title} was [directed|filmed] by {person1} from a [script|screenplay] by {person2}
@@ -456,7 +457,7 @@ the {prize} was denied to {person} for {title}
 [the museum in {city}|the {city} museum] sold {art} for {money}
 {money} was [received|raised] by [the museum in {city}|the {city} museum] from the sale of {art}
 {art} was sold by [the museum in {city}|the {city} museum] for {money}
-# culture, undated
+# culture, plain
 the [film|movie] {title} [earned|took in|made] {money} in its first [weekend|three days]
 ticket sales for {title} [reached|came to] {money} in its first [weekend|three days]
 [moviegoers|audiences] spent {money} on {title} in its first [weekend|three days]
@@ -464,7 +465,7 @@ ticket sales for {title} [reached|came to] {money} in its first [weekend|three d
 the [film|movie] {title} [lost|was short of its costs by] {money}
 the [studio|producers] behind {title} lost {money} on it
 losses on the [film|movie] {title} [reached|came to] {money}
-# culture, swap person, undated
+# culture, swap person, plain
 {person1} [painted|made] a portrait of {person2} that [sold for|brought] {money}
 a portrait of {person2} by {person1} [sold for|brought] {money}
 {person2} was the [sitter for|subject of] a portrait by {person1} that fetched {money}
@@ -484,7 +485,7 @@ in {city}, {pct} of [pupils|students] were successful in the {subject} [exam|tes
 {pct} of [pupils|students] in {city} failed the {subject} [exam|test]
 the {subject} [exam|test] was failed by {pct} of [pupils|students] in {city}
 in {city}, {pct} of [pupils|students] were unsuccessful in the {subject} [exam|test]
-# education, swap person, undated
+# education, swap person, plain
 {person1} taught {subject} to {person2} at {uni} University
 {person2} [studied|learned] {subject} under {person1} at {uni} University
 at {uni} University, {person2} was a {subject} student of {person1}
@@ -523,7 +524,7 @@ after {wait} of [pay talks|talks about wages], employees of {company} [stopped w
 workers at {company} [ended a strike|went back to work] after {wait} of [pay talks|talks about wages]
 a strike [ended|was over] at {company} after {wait} of [pay talks|talks about wages]
 after {wait} of [pay talks|talks about wages], employees of {company} returned to [work|their jobs]
-# economy
+# economy, plain
 the {crop} harvest in {country} [shrank|fell] by {pct} [because of|as a result of] the weather
 [growers|farmers] in {country} harvested less {crop} than the year before, with a drop of {pct} blamed on the weather
 the weather [cut|reduced] the {crop} harvest in {country} by {pct}
@@ -539,7 +540,7 @@ for [polluting|fouling] the {river}, {company} had to pay {money}
 {company} [gave|donated] {money} [to clean up|for the protection of] the {river}
 a [gift|donation] of {money} was made by {company} for the clean-up of the {river}
 to help clean the {river}, {company} volunteered {money}
-# environment, undated
+# environment, plain
 the {herd} population of {country} [doubled|grew twofold] [in|over] {term}
 the number of {herd}s in {country} became twice as large [in|within] {term}
 it took {term} for the {herd} population of {country} to [double|grow twice as large]
@@ -560,10 +561,10 @@ it took {term} for the {herd} population of {country} to [halve|shrink by half]
 {person2} was [pulled|rescued|saved] from the {river} near {city} by {person1}
 near {city}, {person2} owed a rescue from the {river} to {person1}
 # community, swap person
-{person1} inherited {money} from {person2}, [a distant cousin|a cousin]
-{person2} left {money} to {person1}, [a distant cousin|a cousin]
-in a will, {person1} was left {money} by a cousin, {person2}
-# community, swap person, undated
+{person1} inherited {money} from {person2}
+{person2} left {money} to {person1} in a will
+{person1} was left {money} in the will of {person2}
+# community, swap person, plain
 {person1} rented [a house|a home] in {city} from {person2} for {term}
 {person2} rented [a house|a home] in {city} to {person1} for {term}
 {person2} was the landlord of {person1} in {city} for {term}

@@ -1,0 +1,152 @@
+"""Speed against the published code and HF transformers, side by side on real MRPC; the last line is one JSON object.
+
+    pip install -r requirements-bench.txt
+    PEAKD_GLUE=... python benchmarks/benchmark.py --quick      training steps, fp32, evaluation; under 10 minutes
+    PEAKD_GLUE=... python benchmarks/benchmark.py              more repetitions
+
+Batches of 32 rows drawn at random, dropout on. The contenders take turns on the same rows; a ratio is that of the
+medians, its spread the ratio's range between the quartiles of both. Weights are random: they do not change the time.
+"""
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+import envs  # noqa: E402
+from benchmarks.contenders import HF, MAX_SEQ_LENGTH, Ours, Published  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
+from src.data_processing import TokenizedSplit, load_split  # noqa: E402
+from src.KD_loss import patience_layers  # noqa: E402
+from src.nli_data_processing import find_task  # noqa: E402
+from src.training import Objective  # noqa: E402
+from src.utils import keep_freed_memory, run_script  # noqa: E402
+
+WORDS = 30522
+SHAPES = {'bert_base': BertConfig(WORDS), 'width_384': BertConfig(WORDS, 384, 6, 12, 1536)}
+
+
+def turns(contenders: dict[str, Callable[[np.ndarray], None]], rows: list[np.ndarray], often: dict[str, int]) -> dict:
+    """Seconds of each contender on each batch it gets, taking turns; `often`: how many batches each gets, less warm-up."""
+    seconds = {name: [] for name in contenders}
+    for turn in range(max(often.values()) + 1):
+        for name, run in contenders.items():
+            if turn <= often[name]:
+                started = time.perf_counter()
+                run(rows[turn])
+                seconds[name].append(time.perf_counter() - started)
+    return {name: times[1:] for name, times in seconds.items()}
+
+
+def ratio(slow: list[float], fast: list[float]) -> dict:
+    """Ratio of the medians, and of opposite quartiles."""
+    low, high = (np.percentile(slow, 25) / np.percentile(fast, 75), np.percentile(slow, 75) / np.percentile(fast, 25))
+    return {'ratio': round(statistics.median(slow) / statistics.median(fast), 2),
+            'quartiles': [round(low, 2), round(high, 2)], 'seconds': round(statistics.median(fast), 4)}
+
+
+def gemm_peak(dtype: torch.dtype) -> float:
+    """FLOP/s of the best of a few matrix products of BERT's sizes."""
+    best = 0.0
+    for m, k, n in ((2048, 768, 3072), (2048, 3072, 768), (2048, 768, 768), (2048, 2048, 2048)):
+        a, b = torch.randn(m, k, dtype=dtype), torch.randn(n, k, dtype=dtype)
+        for _ in range(12):
+            started = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            best = max(best, 2 * m * k * n / (time.perf_counter() - started))
+    return best
+
+
+def utilisation(run: Callable[[np.ndarray], None], batches: list[np.ndarray], seconds: float, peak: float) -> float:
+    """Share of the peak that matrix products on a batch reach over the whole time, median over batches."""
+    flops = []
+    for rows in batches:
+        with FlopCounterMode(display=False) as counter:
+            run(rows)
+        flops.append(counter.get_total_flops())
+    return round(statistics.median(flops) / seconds / peak, 3)
+
+
+def benchmark_shape(name: str, config: BertConfig, split: TokenizedSplit, quick: bool, peak: float) -> dict:
+    """All measurements of one shape."""
+    rng = np.random.default_rng(0)
+    draws = [rng.choice(len(split), 32, replace=False) for _ in range(32)]
+    samples = [rng.choice(len(split), 128 if config.num_hidden_layers == 12 else 512, replace=False) for _ in range(8)]
+    large = config.num_hidden_layers == 12
+    few, some, many = ((2, 4, 8) if large else (4, 8, 16)) if quick else ((5, 10, 20) if large else (10, 20, 30))
+    ours, fp32, hf, published = Ours(split, config), Ours(split, config, 'fp32'), HF(split, config), Published(split, config)
+    steps = turns({'ours': ours.step, 'fp32': fp32.step, 'hf': hf.step, 'published': published.step}, draws,
+                  {'ours': many, 'fp32': some, 'hf': some, 'published': few})
+    evals = turns({'ours': ours.predict, 'hf': hf.predict, 'published': published.predict}, samples,
+                  {'ours': min(many, 6), 'hf': min(some, 4), 'published': 1 if quick else 3})
+    median = statistics.median
+    return {f'{name}_train_vs_published': ratio(steps['published'], steps['ours']),
+            f'{name}_train_vs_hf': ratio(steps['hf'], steps['ours']),
+            f'{name}_fp32_train_vs_published': ratio(steps['published'], steps['fp32']),
+            f'{name}_eval_vs_published': ratio(evals['published'], evals['ours']),
+            f'{name}_eval_vs_hf': ratio(evals['hf'], evals['ours']),
+            f'{name}_train_mfu': utilisation(ours.step, draws[:3], median(steps['ours']), peak),
+            f'{name}_eval_mfu': utilisation(ours.predict, samples[:3], median(evals['ours']), peak)}
+
+
+class _Teacher:
+    """A teacher's outputs from random numbers, for the PKD losses' cost."""
+
+    def __init__(self, rows: int, layers: int, hidden: int):
+        rng = np.random.default_rng(0)
+        self.outputs = {'pred_logit': rng.standard_normal((rows, 2), np.float32),
+                        'feature_maps': rng.standard_normal((rows, layers, hidden), np.float32).astype(np.float16)}
+
+    def split(self, _: str) -> dict[str, np.ndarray]:
+        return self.outputs
+
+    def forget_pages(self) -> None:
+        """Nothing is mapped."""
+
+
+def benchmark_sps(split: TokenizedSplit, quick: bool) -> dict:
+    """An SPS student of 3 layers with PKD losses against a plain model of 6: both have 6 passes."""
+    plain = SHAPES['width_384']
+    shared = BertConfig.from_dict({**plain.to_dict(), 'num_hidden_layers': 3})
+    objective = Objective(split.labels, _Teacher(len(split), 6, plain.hidden_size), 0.7, 10.0, 100.0, True,
+                          patience_layers(6, 6))
+    student, model = Ours(split, shared, model_type='SPS', objective=objective), Ours(split, plain)
+    rng = np.random.default_rng(1)
+    draws = [rng.choice(len(split), 32, replace=False) for _ in range(40)]
+    often = 16 if quick else 36
+    seconds = turns({'sps': student.step, 'plain': model.step}, draws, {'sps': often, 'plain': often})
+    return {'sps_pkd_vs_plain_per_pass': ratio(seconds['plain'], seconds['sps'])}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--quick', action='store_true', help='fewer repetitions')
+    args = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    split = load_split(find_task('MRPC'), 'train', BertTokenizer.from_pretrained(checkpoint_folder('minilm-l6')),
+                       MAX_SEQ_LENGTH)
+    peak = gemm_peak(torch.bfloat16)
+    results = {'cores': os.cpu_count(), 'torch': torch.__version__, 'cpu': torch.cpu.get_capabilities().get('cpu_name'),
+               'gemm_peak_bf16_gflops': round(peak / 1e9), 'gemm_peak_fp32_gflops': round(gemm_peak(torch.float32) / 1e9)}
+    for name, config in reversed(SHAPES.items()):
+        results |= benchmark_shape(name, config, split, args.quick, peak)
+        print(json.dumps(results), flush=True)
+    results |= benchmark_sps(split, args.quick)
+    (envs.OUTPUTS_FOLDER / 'benchmark').mkdir(parents=True, exist_ok=True)
+    print(json.dumps(results))
+
+
+if __name__ == '__main__':
+    run_script(main)

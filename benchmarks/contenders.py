@@ -1,0 +1,127 @@
+"""The codes that the benchmark sets side by side, each with a training step and a forward pass over the same rows.
+
+Published: pytorch-pretrained-bert 0.6.2 as Pea-KD used it (fp32, padded to 128, its BertAdam). HF: transformers, bf16
+autocast, fused AdamW, padded to the longest of the batch. Ours: this repository.
+"""
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from BERT.pytorch_pretrained_bert import BertConfig
+from src.data_processing import TokenizedSplit
+from src.modeling import SequenceClassifier, wiring
+from src.training import Objective, Settings, Trainer
+from src.utils import autocast
+
+LEARNING_RATE, CLASSES, MAX_SEQ_LENGTH = 2e-5, 2, 128
+
+
+def padded(split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """input_ids, segment_ids, attention_mask [B, T] of rows; T: `length`, or the longest of them."""
+    lengths = split.lengths[rows]
+    position = np.arange(length or lengths.max())
+    mask = position < lengths[:, None]
+    input_ids = np.zeros(mask.shape, np.int64)
+    input_ids[mask] = np.concatenate([split.input_ids[split.starts[row]:split.starts[row + 1]] for row in rows])
+    segment_ids = (position >= split.first_lengths[rows][:, None]) & mask
+    return torch.from_numpy(input_ids), torch.from_numpy(segment_ids.astype(np.int64)), torch.from_numpy(mask.astype(np.int64))
+
+
+class Published:
+    """pytorch-pretrained-bert 0.6.2."""
+
+    def __init__(self, split: TokenizedSplit, config: BertConfig):
+        logging.disable(logging.INFO)
+        warnings.filterwarnings('ignore')
+        from pytorch_pretrained_bert import modeling, optimization
+        logging.disable(logging.NOTSET)
+        self.split = split
+        shape = modeling.BertConfig(config.vocab_size, config.hidden_size, config.num_hidden_layers,
+                                    config.num_attention_heads, config.intermediate_size)
+        self.model = modeling.BertForSequenceClassification(shape, CLASSES)
+        named = list(self.model.named_parameters())
+        plain = ('bias', 'LayerNorm')
+        groups = [{'params': [p for n, p in named if not any(word in n for word in plain)], 'weight_decay': 0.01},
+                  {'params': [p for n, p in named if any(word in n for word in plain)], 'weight_decay': 0.0}]
+        self.optimizer = optimization.BertAdam(groups, LEARNING_RATE, warmup=0.1, t_total=1000)
+
+    def step(self, rows: np.ndarray) -> None:
+        """One training step."""
+        self.model.train()
+        labels = torch.from_numpy(self.split.labels[rows])
+        self.model(*padded(self.split, rows, MAX_SEQ_LENGTH), labels).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def predict(self, rows: np.ndarray) -> None:
+        """Logits of rows in batches of 32."""
+        self.model.eval()
+        with torch.no_grad():
+            for start in range(0, len(rows), 32):
+                self.model(*padded(self.split, rows[start:start + 32], MAX_SEQ_LENGTH))
+
+
+class HF:
+    """HF transformers."""
+
+    def __init__(self, split: TokenizedSplit, config: BertConfig):
+        import transformers
+        self.split = split
+        self.model = transformers.BertForSequenceClassification(transformers.BertConfig(
+            vocab_size=config.vocab_size, hidden_size=config.hidden_size, num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads, intermediate_size=config.intermediate_size))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), LEARNING_RATE, fused=True)
+
+    def _logits(self, rows: np.ndarray) -> Tensor:
+        input_ids, segment_ids, mask = padded(self.split, rows)
+        with torch.autocast('cpu', torch.bfloat16):
+            return self.model(input_ids, attention_mask=mask, token_type_ids=segment_ids).logits
+
+    def step(self, rows: np.ndarray) -> None:
+        """One training step."""
+        self.model.train()
+        F.cross_entropy(self._logits(rows).float(), torch.from_numpy(self.split.labels[rows])).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def predict(self, rows: np.ndarray) -> None:
+        """Logits of rows in batches of 32, sorted by length."""
+        self.model.eval()
+        rows = self.split.by_length(rows)
+        with torch.inference_mode():
+            for start in range(0, len(rows), 32):
+                self._logits(rows[start:start + 32])
+
+
+class Ours:
+    """This repository, through its Trainer's own step."""
+
+    def __init__(self, split: TokenizedSplit, config: BertConfig, precision: str = 'bf16', model_type: str = 'Original',
+                 objective: Objective | None = None):
+        passes = wiring(model_type, config.num_hidden_layers)
+        self.split, self.precision = split, precision
+        self.model: nn.Module = SequenceClassifier(BertConfig.from_dict({**config.to_dict(), 'passes': passes}), CLASSES)
+        settings = Settings(train_batch_size=32, gradient_accumulation_steps=1, num_train_epochs=10,
+                            learning_rate=LEARNING_RATE, warmup_proportion=0.1, log_every_step=1, eval_every=10**9,
+                            saving_criterion_acc=1, saving_criterion_loss=0, loss_scale=0, seed=1, precision=precision)
+        folder = Path('data/outputs/benchmark')
+        self.trainer = Trainer(self.model, split, objective or Objective(split.labels), settings, dict, 'acc', folder, 'BERT',
+                               folder)
+
+    def step(self, rows: np.ndarray) -> None:
+        """One training step."""
+        self.model.train()
+        self.trainer._train_step(rows)
+
+    def predict(self, rows: np.ndarray) -> None:
+        """Logits, pooled outputs and [CLS] states of rows in batches of 32, sorted by length."""
+        self.model.eval()
+        rows = self.split.by_length(rows)
+        with torch.inference_mode(), autocast(torch.device('cpu'), self.precision):
+            for start in range(0, len(rows), 32):
+                self.model(self.split.batch(rows[start:start + 32]))

@@ -1,0 +1,96 @@
+"""Score saved runs on dev, or predict the test sets for the GLUE leaderboard.
+
+    python run_glue_benchmark.py --mode evaluate
+    python run_glue_benchmark.py --mode submit
+    python run_glue_benchmark.py --mode submit --runs data/outputs/PeaKD/MRPC/pkd_SPS_3layer_...
+
+evaluate prints, and saves as CSV, the dev scores of each run's best saved model. submit writes test predictions (of the
+best run of each task by dev metric, where --runs names none) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into
+data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too, where their files are there.
+"""
+import argparse
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.nli_data_processing import processors, task_folder
+from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
+from src.submission import predicted_tasks, write_predictions, write_zip
+from src.utils import replace_file, run_script
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find the runs and do what --mode says with them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--mode', choices=('evaluate', 'submit'), default='evaluate', help='what to do (evaluate)')
+    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER', help='run folders; all under the outputs folder')
+    parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
+    args = parser.parse_args(argv)
+    folders = args.runs or finished_runs()
+    if not folders:
+        raise InputError(f'--runs: no finished run under {envs.OUTPUTS_FOLDER}; train one with NLI_KD_training.py')
+    if args.mode == 'evaluate':
+        evaluate(folders, args.output_dir)
+    else:
+        submit(args.runs or best_runs(folders), args.output_dir)
+
+
+def evaluate(folders: list[Path], output_dir: Path) -> None:
+    """Dev scores of runs, one row each, printed and saved as dev_scores.csv."""
+    rows = []
+    for folder in folders:
+        run = load_run(folder)
+        rows.append({'task': run.task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores()})
+    table = pd.DataFrame(rows)
+    with replace_file(output_dir / 'dev_scores.csv') as temporary:
+        table.to_csv(temporary, index=False)
+    logger.info('%s\nsaved in %s', table.to_string(index=False), output_dir / 'dev_scores.csv')
+
+
+def submit(folders: list[Path], output_dir: Path) -> None:
+    """Test predictions of runs in the leaderboard's form, each file checked, and all in submission.zip."""
+    files: dict[Path, Path] = {}
+    for folder in folders:
+        for path in predict_test_sets(load_run(folder), output_dir):
+            if path in files:
+                raise InputError(f'--runs: {files[path]} and {folder} both predict {path.name}; name one run a task')
+            files[path] = folder
+    if not files:
+        raise InputError('--runs: none of the runs belongs to a task of the leaderboard')
+    write_zip(output_dir / 'submission.zip', list(files))
+    logger.info('saved in %s', output_dir / 'submission.zip')
+
+
+def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
+    """Predict the test set of a run's task, and those of other tasks that its model serves; returns the files."""
+    paths = []
+    for task in predicted_tasks(run.task):
+        if task.submission_file is None:
+            logger.info('%s is no task of the leaderboard: left out', task.name)
+            continue
+        if task is not run.task and not has_test_set(task):
+            logger.info('%s has no test file here: left out', task.name)
+            continue
+        split = run.tokens(task, 'test')
+        path = output_dir / task.submission_file
+        write_predictions(path, task, run.logits(split, f'{task.name} test'))
+        logger.info('%s: %d rows from %s', path.name, len(split), run.folder)
+        paths.append(path)
+    return paths
+
+
+def has_test_set(task) -> bool:
+    """Whether the task's test file is there."""
+    try:
+        return processors[task.name.lower()].path(task_folder(task), 'test').is_file()
+    except FileNotFoundError:
+        return False
+
+
+if __name__ == '__main__':
+    run_script(main)

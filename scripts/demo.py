@@ -1,0 +1,174 @@
+"""The main job: a teacher, its outputs, PTP, an SPS student and a plain one, then a table and a picture.
+
+    python scripts/demo.py            on MRPC where it can be had, else on the built-in sample task
+    python scripts/demo.py --task RTE
+
+Runs the scripts as the README describes them; what an earlier call has done is not done again. Writes
+data/outputs/demo/{task}/results.csv, results.md and demo.png.
+"""
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pandas as pd  # noqa: E402
+from scipy.special import softmax  # noqa: E402
+
+import envs  # noqa: E402
+import NLI_KD_training  # noqa: E402
+import PTP  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import sha256_of  # noqa: E402
+from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
+from src.argument_parser import TEACHER, TRAIN, parse  # noqa: E402
+from src.checkpoints import best_saved  # noqa: E402
+from src.data_processing import TokenizedSplit  # noqa: E402
+from src.nli_data_processing import find_task, task_folder  # noqa: E402
+from src.plots import plot_demo  # noqa: E402
+from src.run_log import read_run  # noqa: E402
+from src.runs import recorded_arguments, teacher_folder, wiring_name  # noqa: E402
+from src.saved_runs import SavedRun, load_run  # noqa: E402
+from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
+from src.utils import replace_file, run_script  # noqa: E402
+
+CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
+KEEP_BEST = ['--saving_criterion_acc', '0', '--saving_criterion_loss', '10']
+
+
+def main() -> None:
+    """Choose the task, run the stages, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--task', help='MRPC where it can be had, else Sample')
+    task = find_task(parser.parse_args().task or choose_task())
+    common = ['--task', task.name, '--bert_model', CHECKPOINT, '--recommended']
+    teacher = [*common, '--teacher_hidden_layers', str(LAYERS)]
+    student = [*teacher, '--student_hidden_layers', str(STUDENT_LAYERS), *KEEP_BEST]
+
+    runs = {'teacher': train([*common, '--train_type', 'ft', '--student_hidden_layers', str(LAYERS), '--train_seed',
+                              str(SEED), *KEEP_BEST])}
+    save_teacher_outputs(teacher)
+    encoder = pretrain([*student, '--model_type', 'SPS', '--PTP_seed', str(SEED)])
+    pkd = [*student, '--train_type', 'pkd', '--train_seed', str(SEED)]
+    runs['SPS + PTP student'] = train([*pkd, '--model_type', 'SPS', '--load_model', str(encoder)])
+    runs['plain PKD student'] = train([*pkd, '--model_type', 'Original'])
+    report(task, runs)
+
+
+def choose_task() -> str:
+    """MRPC where its files are or can be downloaded; otherwise the built-in sample, saying so."""
+    if _has_files('MRPC') or _call('data/data_raw/download_glue_data.py', '--tasks', 'MRPC') == 0:
+        return 'MRPC'
+    print('MRPC cannot be had here (no PEAKD_GLUE folder with it, no download): the demo runs on the built-in sample task')
+    if not _has_files('Sample'):
+        _call('data/data_raw/make_sample_data.py', check=True)
+    return 'Sample'
+
+
+def _has_files(name: str) -> bool:
+    folder = task_folder(find_task(name))
+    return all((folder / f'{split}.tsv').is_file() for split in ('train', 'dev', 'test'))
+
+
+def _call(script: str, *flags: str, check: bool = False) -> int:
+    print('$ python', script, *flags, flush=True)
+    code = subprocess.run([sys.executable, str(envs.PROJECT_FOLDER / script), *flags]).returncode
+    if check and code:
+        sys.exit(code)
+    return code
+
+
+def train(flags: list[str]) -> Path:
+    """NLI_KD_training.py, unless its folder holds a finished run with these flags; returns the folder."""
+    args = parse(TRAIN, '', flags)
+    folder = NLI_KD_training.run_folder(args, find_task(args.task), args.student_hidden_layers, SEED)
+    _run_once(TRAIN, flags, args, folder)
+    return folder
+
+
+def pretrain(flags: list[str]) -> Path:
+    """PTP.py likewise; returns the encoder file that starts the student."""
+    args = parse(PTP_SCRIPT, '', flags)
+    folder = PTP.run_folder(args, find_task(args.task))
+    name = f'PTP.{wiring_name(args)}_{args.student_hidden_layers}layer'
+    _run_once(PTP_SCRIPT, flags, args, folder / name)
+    return folder / f'{name}.encoder.pkl'
+
+
+def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: Path) -> None:
+    run = read_run(folder)
+    if run and run['arguments'] == recorded_arguments(args):
+        print(f'done before: {script} in {folder}')
+        return
+    _call(script, *flags, check=True)
+
+
+def save_teacher_outputs(flags: list[str]) -> None:
+    """save_teacher_outputs.py, unless its file was made from the teacher as it is."""
+    args = parse(TEACHER, '', flags)
+    task = find_task(args.task)
+    path = result_file(task, LAYERS, patient=True)
+    encoder, _ = best_saved(teacher_folder(task, LAYERS))
+    if path.is_file() and TeacherOutputs.open(path).metadata.get('encoder_sha256') == sha256_of(encoder):
+        print(f'done before: {TEACHER} in {path}')
+        return
+    _call(TEACHER, *flags, check=True)
+
+
+def report(task, runs: dict[str, Path]) -> None:
+    """Print the table and save it, and the picture, in data/outputs/demo/{task}."""
+    folder = envs.OUTPUTS_FOLDER / 'demo' / task.name
+    rows = [table_row(name, run_folder) for name, run_folder in runs.items()]
+    table = pd.DataFrame(rows)
+    ptp = read_run(teacher_folder(task, LAYERS) / f'PTP.SPS_{STUDENT_LAYERS}layer')
+    with replace_file(folder / 'results.csv') as temporary:
+        table.to_csv(temporary, index=False)
+    with replace_file(folder / 'results.md') as temporary:
+        temporary.write_text(markdown(table) + '\n', encoding='utf-8')
+    outputs = TeacherOutputs.open(result_file(task, LAYERS, patient=True)).split('train')
+    confidence = softmax(outputs['pred_logit'], axis=1).max(axis=1)
+    plot_demo(folder / 'demo.png', runs, confidence, outputs['pred_answers'], tuple(ptp['thresholds']))
+    print(f'\n{task.name}, dev scores at the best step by {task.metric}, seed {SEED}\n\n{markdown(table)}\n')
+    print(f'saved in {folder}: results.csv, results.md, demo.png')
+
+
+def table_row(name: str, folder: Path) -> dict:
+    """A finished run as a row of the table."""
+    run = read_run(folder)
+    best = {key: round(value, 4) for key, value in run['dev_best'].items() if key != 'global_step'}
+    return {'model': name, 'stored layers': run['layers'], 'passes': len(run['passes']), 'parameters': run['parameters'],
+            **{f'dev {key}': value for key, value in best.items()}, 'seconds to train': round(run['seconds']),
+            'sentences a second': sentences_a_second(folder)}
+
+
+def sentences_a_second(folder: Path) -> int:
+    """How many rows of dev the saved model predicts in a second; measured once and kept beside the run."""
+    path = folder / 'speed.txt'
+    if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
+        run = load_run(folder)
+        path.write_text(str(round(speed(run, run.tokens(run.task, 'dev')))))
+    return int(path.read_text())
+
+
+def speed(run: SavedRun, split: TokenizedSplit) -> float:
+    """Rows a second over a split: the better of two passes, after one to warm up."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run.logits(split)
+        seconds.append(time.perf_counter() - started)
+    return len(split) / min(seconds[1:])
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown, numbers with thousands separators."""
+    def cell(value) -> str:
+        return f'{value:,}' if isinstance(value, int) else f'{value:.4f}' if isinstance(value, float) else str(value)
+    rows = [[cell(value) for value in row] for row in table.astype(object).itertuples(index=False)]
+    lines = [list(table.columns), ['---'] * len(table.columns), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+if __name__ == '__main__':
+    run_script(main)

@@ -1,0 +1,72 @@
+"""Runs that have ended: finding them, loading their models, predicting with them."""
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.checkpoints import best_saved
+from src.data_processing import TokenizedSplit, load_split
+from src.evaluation import predict_logits, scores
+from src.modeling import SequenceClassifier, load_classifier, load_encoder
+from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.run_log import read_run
+from src.runs import Setup, set_up, student_config
+
+
+@dataclass
+class SavedRun:
+    """A finished run: its record (run.json), its task and its model as it was best on dev."""
+    folder: Path
+    record: dict
+    args: argparse.Namespace
+    task: GlueTask
+    setup: Setup
+    model: SequenceClassifier
+
+    def tokens(self, task: GlueTask, split: str) -> TokenizedSplit:
+        """A split of the run's task, or of another with the same labels, as token ids."""
+        return load_split(task, split, self.setup.tokenizer, self.args.max_seq_length)
+
+    def logits(self, split: TokenizedSplit, progress: str | None = None) -> np.ndarray:
+        """Logits [R, C] of all rows, as computed in the run's own evaluation."""
+        return predict_logits(self.model, split, self.args.eval_batch_size, self.setup.precision, progress)
+
+    def dev_scores(self) -> dict[str, float]:
+        """The dev scores of the model."""
+        dev = self.tokens(self.task, 'dev')
+        return scores(self.logits(dev), dev.labels,
+                      lambda preds, labels: compute_metrics(self.task.name, preds, labels))
+
+
+def load_run(folder: Path) -> SavedRun:
+    """The run of a folder. InputError when none has ended there."""
+    record = read_run(folder)
+    if record is None or 'dev_best' not in record or 'ptp_counts' in record:
+        raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
+    args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
+    task, setup = find_task(args.task), set_up(args)
+    model = SequenceClassifier(student_config(args, setup.config), task.num_labels)
+    encoder, classifier = best_saved(folder)
+    load_encoder(model.encoder, encoder, all_layers=True)
+    load_classifier(model.classifier, classifier)
+    return SavedRun(folder, record, args, task, setup, model.to(setup.device))
+
+
+def finished_runs() -> list[Path]:
+    """Folders of all finished runs of NLI_KD_training.py under the outputs folder."""
+    records = [*envs.HOME_OUTPUT_FOLDER.glob('*/*/run.json'), *envs.STUDENT_FOLDER.glob('*/*/run.json')]
+    return sorted(path.parent for path in records)
+
+
+def best_runs(folders: list[Path]) -> list[Path]:
+    """Of each task the run of highest dev metric."""
+    best: dict[str, tuple[float, Path]] = {}
+    for folder in folders:
+        record = read_run(folder)
+        score = record['dev_best'][record['metric']]
+        if record['task'] not in best or score > best[record['task']][0]:
+            best[record['task']] = (score, folder)
+    return [folder for _, folder in best.values()]

@@ -1,0 +1,215 @@
+"""What the tests of the scripts share: small tasks in GLUE's true formats, tiny checkpoints, and runs in them."""
+import contextlib
+import importlib
+import io
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ['OMP_NUM_THREADS'] = '1'      # the models are so small that threads cost more than they give
+
+import numpy as np  # noqa: E402  (torch reads the number of threads when it is first imported)
+import pytest  # noqa: E402
+import safetensors.torch  # noqa: E402
+import torch  # noqa: E402
+
+import envs  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
+from src.checkpoints import save_model  # noqa: E402
+from src.modeling import SequenceClassifier  # noqa: E402
+from src.nli_data_processing import find_task  # noqa: E402
+from src.utils import run_script  # noqa: E402
+
+WORDS = 'the a dog cat house tree man woman sees finds likes holds red old small green today here .'.split()
+# The second sentence's first word tells the label, so that a tiny model can learn the task.
+CUES = {'MRPC': {'0': 'however', '1': 'indeed'},
+        'MNLI': {'contradiction': 'never', 'entailment': 'indeed', 'neutral': 'maybe'},
+        'STS-B': {'0.0': 'zero', '1.250': 'one', '2.5': 'two', '3.750': 'three', '5.0': 'five'}}
+VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]',
+              *sorted({*WORDS, *(cue for cues in CUES.values() for cue in cues.values())})]
+HEADERS = {
+    'MRPC': 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String',
+    'STS-B': 'index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore',
+    'MNLI': 'index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse'
+            '\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label'}
+FILES = {'MRPC': ('train.tsv', 'dev.tsv', 'test.tsv'), 'STS-B': ('train.tsv', 'dev.tsv', 'test.tsv'),
+         'MNLI': ('train.tsv', 'dev_matched.tsv', 'test_matched.tsv')}
+
+
+def task_row(task: str, number: int, label: str | None, a: str, b: str) -> list:
+    """Cells of a row; a label of None makes a row of a test file."""
+    if task == 'MRPC':
+        return [number if label is None else label, 700 + number, 900 + number, a, b]
+    if task == 'STS-B':
+        return [number, 'main-news', 'headlines', 2012, '0042', 'none', 'none', a, b] + ([] if label is None else [label])
+    return [number, 31, f'31{number}', 'fiction', '( a )', '( b )', 'A', 'B', a, b] + ([] if label is None else [label] * 2)
+
+
+def task_header(task: str, labelled: bool) -> str:
+    """The first line of a file."""
+    header = HEADERS[task]
+    if labelled:
+        return header
+    return header.replace('Quality', 'index') if task == 'MRPC' else header.split('\tscore')[0].split('\tlabel1')[0]
+
+
+def write_task(glue: Path, task: str, rows: tuple[int, int, int] = (60, 30, 20), seed: int = 0) -> None:
+    """Write a small learnable task of so many train, dev and test rows."""
+    rng = np.random.default_rng(seed)
+    (glue / task).mkdir(parents=True, exist_ok=True)
+    cues = CUES[task]
+    for name, count in zip(FILES[task], rows, strict=True):
+        labelled = not name.startswith('test')
+        lines = [task_header(task, labelled)]
+        for number in range(count):
+            label = str(rng.choice(list(cues)))
+            a, b = (' '.join(rng.choice(WORDS, rng.integers(3, 12))) for _ in 'ab')
+            cells = task_row(task, number, label if labelled else None, a, f'{cues[label]} {b}')
+            lines.append('\t'.join(map(str, cells)))
+        (glue / task / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def write_checkpoint(folder: Path, layers: int = 2, hidden: int = 32, hf_names: bool = False, seed: int = 0,
+                     **shape) -> None:
+    """A random BERT with the tests' vocabulary, as old (bert_config.json, pytorch_model.bin) or as HF's files."""
+    folder.mkdir(parents=True)
+    shape = {'max_position_embeddings': 128, 'initializer_range': 0.1} | shape
+    config = BertConfig(len(VOCABULARY), hidden, layers, 4, 2 * hidden, **shape)
+    torch.manual_seed(seed)
+    state = {f'bert.{name}': tensor for name, tensor in BertModel(config).state_dict().items()}
+    (folder / 'vocab.txt').write_text('\n'.join(VOCABULARY) + '\n', encoding='utf-8')
+    (folder / ('config.json' if hf_names else 'bert_config.json')).write_text(config.to_json_string(), encoding='utf-8')
+    if hf_names:
+        safetensors.torch.save_file(state, folder / 'model.safetensors')
+    else:
+        torch.save(state, folder / 'pytorch_model.bin')
+
+
+class Outcome(NamedTuple):
+    """What a script left behind: exit code, standard output (and the log), standard error."""
+    code: int
+    out: str
+    err: str
+
+
+@contextlib.contextmanager
+def warnings_on_stderr():
+    """Warnings go where a script's user would see them; pytest collects them elsewhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('always')
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):     # as in a process of its own
+            warnings.simplefilter('ignore', kind)
+        warnings.showwarning = lambda *about: print(warnings.formatwarning(*about[:4]), file=sys.stderr)
+        yield
+
+
+class Workspace:
+    """Folders for data, checkpoints and outputs, and scripts that run in them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.glue, self.models, self.outputs = (folder / name for name in ('glue', 'models', 'outputs'))
+        for path in (self.glue, self.models, self.outputs):
+            path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables that name the folders."""
+        return {'PEAKD_GLUE': str(self.glue), 'PEAKD_MODELS': str(self.models), 'PEAKD_OUTPUTS': str(self.outputs)}
+
+    def copy(self, folder: Path) -> 'Workspace':
+        """The same files in another place."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return Workspace(folder)
+
+    @contextlib.contextmanager
+    def active(self):
+        """Within it, envs names these folders."""
+        before = {name: os.environ.get(name) for name in self.variables}
+        os.environ.update(self.variables)
+        importlib.reload(envs)
+        try:
+            yield self
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            importlib.reload(envs)
+
+    def run(self, script: str | Path, *flags: str, cwd: Path = ROOT, **variables: str) -> Outcome:
+        """A script in a process of its own."""
+        done = subprocess.run([sys.executable, str(script), *flags], cwd=cwd, capture_output=True, text=True,
+                              env=os.environ | self.variables | variables)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def call(self, script: str, *flags: object, cwd: Path = ROOT) -> Outcome:
+        """A script in this process, errors handled as the script does: far cheaper than `run`."""
+        main = importlib.import_module(script.removesuffix('.py')).main
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        handler, root = logging.StreamHandler(out), logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            with (self.active(), contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+                  warnings_on_stderr()):
+                run_script(lambda: main([str(flag) for flag in flags]))
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    def succeed(self, script: str, *flags: object) -> Outcome:
+        """`call`, of which nothing but success is expected."""
+        outcome = self.call(script, *flags)
+        assert outcome.code == 0, outcome.err
+        return outcome
+
+    def tree(self) -> dict[str, bytes]:
+        """Every file of the outputs but the token cache, which may come and go; folders too."""
+        return {str(path.relative_to(self.outputs)): path.read_bytes() if path.is_file() else b'folder'
+                for path in sorted(self.outputs.rglob('*'))
+                if path.relative_to(self.outputs).parts[0] != 'cache'}
+
+    def teacher_folder(self, layers: int = 2, task: str = 'MRPC') -> Path:
+        """Where a task's teacher lies."""
+        return self.outputs / 'KD' / task / f'teacher_{layers}layer'
+
+    def result_file(self, layers: int = 2, task: str = 'MRPC', kind: str = 'patient') -> Path:
+        """Where the teacher's result file lies."""
+        return self.outputs / 'KD' / task / f'{task}_{kind}_kd_teacher_{layers}layer_result_summary.pkl'
+
+    def add_teacher(self, task: str = 'MRPC', bert_model: str = 'tiny', seed: int = 3) -> SequenceClassifier:
+        """A teacher that nobody has trained: random weights in a teacher's files."""
+        config = BertConfig.from_json_file(self.models / bert_model / 'bert_config.json')
+        torch.manual_seed(seed)
+        model = SequenceClassifier(config, find_task(task).num_labels)
+        torch.nn.init.normal_(model.classifier.classifier.weight, std=2.0)     # so that it says more than "perhaps"
+        save_model(model, self.teacher_folder(config.num_hidden_layers, task), 'BERT', '')
+        return model.eval()
+
+
+@pytest.fixture(scope='session')
+def make_workspace(tmp_path_factory):
+    """(layers of the checkpoint `tiny`, tasks) -> a new workspace."""
+    def make(layers: int = 2, tasks: tuple[str, ...] = ('MRPC',), **shape) -> Workspace:
+        workspace = Workspace(tmp_path_factory.mktemp('workspace'))
+        write_checkpoint(workspace.models / 'tiny', layers, **shape)
+        for task in tasks:
+            write_task(workspace.glue, task)
+        return workspace
+    return make
+
+
+@pytest.fixture
+def workspace(make_workspace) -> Workspace:
+    """MRPC and a checkpoint `tiny` of two layers, for one test."""
+    return make_workspace()

@@ -1,0 +1,248 @@
+"""The flags: all there, with the defaults they are documented with; given ones win; problems are told at once."""
+import pytest
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src import recommended_settings
+from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
+
+SHARED = {'task': 'MRPC', 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
+          'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
+          'fp16': False, 'precision': 'auto'}
+FITTING = SHARED | {
+    'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None,
+    'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
+    'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
+    'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None}
+DEFAULTS = {
+    TRAIN: FITTING | {'train_seed': None, 'alpha': 0.7, 'T': 10.0, 'beta': 100.0, 'normalize_patience': True,
+                      'fc_layer_idx': None},
+    PTP: FITTING | {'PTP_seed': None, 'ptp_threshold': None},
+    TEACHER: SHARED | {'all_layers': True},
+}
+# A value for each flag of the training script that is not its default: (words, what they mean)
+OTHER = {
+    'task': ('rte', 'RTE'), 'train_type': ('pkd', 'pkd'), 'model_type': ('SPS_no_shuffle', 'SPS_no_shuffle'),
+    'student_hidden_layers': ('3', 3), 'teacher_hidden_layers': ('6', 6), 'train_seed': ('0', 0),
+    'saving_criterion_acc': ('0.8', 0.8), 'saving_criterion_loss': ('0.5', 0.5), 'load_model': ('a.pkl', 'a.pkl'),
+    'cls_checkpoint': ('b.pkl', 'b.pkl'), 'teacher_prediction': ('c.pkl', 'c.pkl'), 'bert_model': ('/m', '/m'),
+    'output_dir': ('out', 'out'), 'max_seq_length': ('64', 64), 'train_batch_size': ('16', 16),
+    'eval_batch_size': ('8', 8), 'learning_rate': ('3e-5', 3e-5), 'warmup_proportion': ('0', 0.0),
+    'gradient_accumulation_steps': ('2', 2), 'log_every_step': ('10', 10), 'num_train_epochs': ('0.5', 0.5),
+    'alpha': ('0', 0.0), 'T': ('2', 2.0), 'beta': ('10', 10.0), 'normalize_patience': ('False', False),
+    'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
+    'eval_every': ('5', 5), 'precision': ('fp32', 'fp32'), 'loss_scale': ('128', 128.0),
+}
+
+
+def arguments(script, *flags):
+    return vars(parse(script, '', list(flags)))
+
+
+@pytest.mark.parametrize('script', DEFAULTS)
+def test_flags_and_defaults(script):
+    found = arguments(script)
+    assert found.pop('given') == [] and found.pop('recommended') is False
+    assert found == DEFAULTS[script]
+
+
+def test_table_is_no_larger_than_what_is_tested():
+    assert {flag.dest for flag in FLAGS} == set().union(*DEFAULTS.values())
+
+
+@pytest.mark.parametrize('train_type, epochs', [('ft', 4), ('kd', 6), ('pkd', 6)])
+def test_epochs_by_train_type(train_type, epochs):
+    assert arguments(TRAIN, '--train_type', train_type)['num_train_epochs'] == epochs
+    assert arguments(TRAIN, '--train_type', train_type, '--num_train_epochs', 'None')['num_train_epochs'] == epochs
+    assert arguments(TRAIN, '--train_type', train_type, '--num_train_epochs', '4')['num_train_epochs'] == 4
+
+
+def test_every_given_value_stands():
+    words = [word for name, (text, _) in OTHER.items() for word in (f'--{name}', text)]
+    found = arguments(TRAIN, *words)
+    assert {name: found[name] for name in OTHER} == {name: value for name, (_, value) in OTHER.items()}
+    assert found['given'] == sorted(OTHER)
+    assert set(OTHER) | {'passes', 'fp16'} == set(DEFAULTS[TRAIN])
+
+
+@pytest.mark.parametrize('script, name', [(script, name) for script, flags in DEFAULTS.items()
+                                          for name, value in flags.items() if value is None])
+def test_the_word_none(script, name):
+    assert arguments(script, f'--{name}', 'None')[name] is None
+
+
+@pytest.mark.parametrize('alias, name', [('task_name', 'task'), ('load_model_dir', 'load_model'),
+                                         ('encoder_checkpoint', 'load_model'), ('save_model_dir', 'output_dir')])
+@pytest.mark.parametrize('script', DEFAULTS)
+def test_aliases(script, alias, name):
+    if name == 'output_dir' and script == TEACHER:
+        pytest.skip('save_teacher_outputs.py has no run folder')
+    value = 'QNLI' if name == 'task' else 'x'
+    assert arguments(script, f'--{alias}', value)[name] == value
+
+
+def test_abbreviations():
+    found = arguments(TRAIN, '--student_hidden_layer', '3', '--train_b', '8', '--save_model', 'x')
+    assert (found['student_hidden_layers'], found['train_batch_size'], found['output_dir']) == (3, 8, 'x')
+    with pytest.raises(InputError, match='--train.*--train_type.*--train_seed|ambiguous.*--train'):
+        arguments(TRAIN, '--train', 'ft')
+
+
+@pytest.mark.parametrize('written, name', [('cola', 'CoLA'), ('sst-2', 'SST-2'), ('mrpc', 'MRPC'), ('STS-b', 'STS-B'),
+                                           ('qqp', 'QQP'), ('mnli', 'MNLI'), ('MNLI-MM', 'MNLI-mm'), ('qnli', 'QNLI'),
+                                           ('rte', 'RTE'), ('wnli', 'WNLI'), ('snli', 'SNLI'), ('sample', 'Sample'),
+                                           ('AX', 'diagnostic'), ('Diagnostic', 'diagnostic')])
+def test_tasks_in_any_case(written, name):
+    assert arguments(TRAIN, '--task', written)['task'] == name
+
+
+@pytest.mark.parametrize('text, value', [('True', True), ('false', False), ('1', True), ('0', False)])
+def test_booleans(text, value):
+    assert arguments(TRAIN, '--train_type', 'pkd', '--normalize_patience', text)['normalize_patience'] is value
+
+
+def test_fp16_is_a_precision():
+    assert arguments(TRAIN, '--fp16', 'True')['precision'] == 'fp16'
+    assert arguments(TRAIN, '--fp16', 'True', '--precision', 'fp16')['precision'] == 'fp16'
+    assert arguments(TRAIN, '--fp16', 'False', '--precision', 'bf16')['precision'] == 'bf16'
+
+
+def test_constants_go_before_defaults_and_flags_before_constants():
+    constants = {'task': 'RTE', 'teacher_hidden_layers': 6, 'all_layers': False}
+    found = vars(parse(TEACHER, '', ['--teacher_hidden_layers', '12'], constants))
+    assert (found['task'], found['teacher_hidden_layers'], found['all_layers']) == ('RTE', 12, False)
+
+    assert vars(parse(TEACHER, '', ['--recommended'], constants))['teacher_hidden_layers'] == 6
+
+
+@pytest.fixture
+def one_recommendation(monkeypatch):
+    monkeypatch.setattr(recommended_settings, 'RECOMMENDED', {'small': {
+        'ft': {None: {'learning_rate': 7e-5}, 'rte': {'learning_rate': 8e-5, 'num_train_epochs': 9.0}},
+        'ptp': {None: {'learning_rate': 1e-3, 'ptp_threshold': 'median'}}, 'pkd': {None: {'alpha': 0.25, 'beta': 7.0}}}})
+
+
+def test_recommended_fills_what_is_not_given(one_recommendation):
+    flags = ['--bert_model', '/models/small', '--recommended']
+    found = arguments(TRAIN, *flags)
+    assert (found['learning_rate'], found['num_train_epochs'], found['train_batch_size']) == (7e-5, 4, 32)
+    found = arguments(TRAIN, *flags, '--task', 'rte')
+    assert (found['learning_rate'], found['num_train_epochs']) == (8e-5, 9)
+    found = arguments(PTP, *flags)
+    assert (found['learning_rate'], found['ptp_threshold']) == (1e-3, 'median')
+    assert arguments(TRAIN, *flags, '--train_type', 'pkd')['beta'] == 7
+    # Without the word nothing is filled in; a checkpoint or stage that the table lacks keeps the usual defaults.
+    assert arguments(TRAIN, *flags[:2])['learning_rate'] == 2e-5
+    assert arguments(TRAIN, '--recommended')['learning_rate'] == 2e-5
+    assert arguments(TRAIN, *flags, '--train_type', 'kd')['learning_rate'] == 2e-5
+
+
+def test_given_flags_win_over_recommended_ones(one_recommendation):
+    flags = ['--bert_model', 'small', '--recommended', '--train_type', 'pkd']
+    # 0.7 is the flag's default, and given all the same
+    found = arguments(TRAIN, *flags, '--alpha', '0.7')
+    assert (found['alpha'], found['beta']) == (0.7, 7)
+    assert 'alpha' in found['given'] and 'beta' not in found['given']
+
+
+def test_recommended_settings_are_values_of_flags():
+    stages = {'ft': (TRAIN, 'ft'), 'kd': (TRAIN, 'kd'), 'pkd': (TRAIN, 'pkd'), 'ptp': (PTP, 'ft')}
+    for model, by_stage in recommended_settings.RECOMMENDED.items():
+        for stage, by_task in by_stage.items():
+            script, train_type = stages[stage]
+            for task in by_task:
+                flags = ['--bert_model', model, '--train_type', train_type, '--task', task or 'MRPC', '--recommended']
+                found = arguments(script, *flags)
+                assert by_task[task].items() <= found.items()
+
+
+@pytest.mark.parametrize('words, expected', [
+    ('--task Foo', ['--task', 'Foo', 'MRPC', 'STS-B']),
+    ('--train_type dk', ['--train_type', 'dk', 'ft', 'kd', 'pkd']),
+    ('--model_type sps', ['--model_type', 'sps', 'Original', 'SPS', 'SPS_no_shuffle']),
+    ('--precision fp8', ['--precision', 'fp8', 'auto', 'fp32', 'bf16', 'fp16']),
+    ('--student_hidden_layers 0', ['--student_hidden_layers', '0']),
+    ('--student_hidden_layers three', ['--student_hidden_layers', 'three']),
+    ('--teacher_hidden_layers -1', ['--teacher_hidden_layers', '-1']),
+    ('--train_seed -1', ['--train_seed', '-1']),
+    ('--train_seed 1.5', ['--train_seed', '1.5']),
+    ('--train_batch_size 0', ['--train_batch_size', '0']),
+    ('--eval_batch_size 0', ['--eval_batch_size', '0']),
+    ('--learning_rate 0', ['--learning_rate', '0']),
+    ('--learning_rate nan', ['--learning_rate', 'nan']),
+    ('--warmup_proportion 1.5', ['--warmup_proportion', '1.5']),
+    ('--num_train_epochs 0', ['--num_train_epochs', '0']),
+    ('--num_train_epochs inf', ['--num_train_epochs', 'inf']),
+    ('--gradient_accumulation_steps 0', ['--gradient_accumulation_steps', '0']),
+    ('--gradient_accumulation_steps 64', ['--gradient_accumulation_steps', '64', '--train_batch_size', '32']),
+    ('--log_every_step 0', ['--log_every_step', '0']),
+    ('--eval_every 0', ['--eval_every', '0']),
+    ('--max_seq_length 3', ['--max_seq_length', '3']),
+    ('--train_type kd --alpha 1.1', ['--alpha', '1.1']),
+    ('--train_type kd --T 0', ['--T', '0']),
+    ('--train_type pkd --beta -1', ['--beta', '-1']),
+    ('--train_type pkd --beta inf', ['--beta', 'inf']),
+    ('--saving_criterion_acc nan', ['--saving_criterion_acc', 'nan']),
+    ('--train_type pkd --fc_layer_idx 1;2', ['--fc_layer_idx', '1;2']),
+    ('--train_type pkd --normalize_patience maybe', ['--normalize_patience', 'maybe', 'True', 'False']),
+    ('--layer_initialization 0', ['--layer_initialization', '0', '1']),
+    ('--freeze_layer 0', ['--freeze_layer', '0', '1']),
+    ('--student_hidden_layers 2 --layer_initialization 1,2,3', ['--layer_initialization', '3', '2']),
+    ('--student_hidden_layers 2 --freeze_layer 3', ['--freeze_layer', '3', '2']),
+    ('--passes 0,1', ['--passes', '0,1']),
+    ('--passes 1,2,1x --model_type SPS', ['--passes', '--model_type', 'SPS']),
+    ('--fp16 True --precision bf16', ['--fp16', '--precision', 'bf16']),
+    ('--alpha 0.5', ['--alpha', 'ft', 'kd', 'pkd']),
+    ('--train_type kd --beta 10', ['--beta', 'kd', 'pkd']),
+    ('--no_such_flag 1', ['--no_such_flag']),
+])
+def test_wrong_values_of_the_training_script(words, expected):
+    with pytest.raises(InputError) as caught:
+        arguments(TRAIN, *words.split())
+    message = str(caught.value)
+    assert '\n' not in message
+    assert [part for part in expected if part not in message] == []
+
+
+@pytest.mark.parametrize('words, expected', [
+    ('--train_type kd', ['--train_type', 'kd', 'ft']),
+    ('--ptp_threshold high', ['--ptp_threshold', 'high', 'median']),
+    ('--ptp_threshold 0.5,1.5', ['--ptp_threshold', '1.5']),
+    ('--PTP_seed -3', ['--PTP_seed', '-3']),
+])
+def test_wrong_values_of_ptp(words, expected):
+    with pytest.raises(InputError) as caught:
+        arguments(PTP, *words.split())
+    assert [part for part in expected if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize('name, value', [('T', '5'), ('alpha', '0.7'), ('beta', '100'), ('normalize_patience', 'True'),
+                                         ('fc_layer_idx', '1'), ('teacher_prediction', 'x')])
+def test_a_flag_without_effect_is_told(name, value):
+    """Also with its default's value: the user believes that it does something."""
+    with pytest.raises(InputError, match=f'--{name} .*--train_type ft'):
+        arguments(TRAIN, f'--{name}', value)
+    arguments(TRAIN, f'--{name}', value, '--train_type', 'pkd')
+
+
+def test_all_problems_stand_in_one_message():
+    words = ('--task Foo --train_type xyz --model_type SPS --passes 1,2 --fp16 True --precision fp32 --alpha 2 '
+             '--learning_rate -1 --train_batch_size 2 --gradient_accumulation_steps 4 --student_hidden_layers 2 '
+             '--layer_initialization 1 --freeze_layer 5 --train_seed -1')
+    with pytest.raises(InputError) as caught:
+        arguments(TRAIN, *words.split())
+    message = str(caught.value)
+    assert '\n' not in message
+    for part in ("'Foo'", "'xyz'", '--passes', '--fp16', '--alpha 2', '--learning_rate -1',
+                 '--gradient_accumulation_steps 4', '--layer_initialization', '--freeze_layer 5', '--train_seed -1'):
+        assert part in message, part
+
+
+@pytest.mark.parametrize('script', DEFAULTS)
+def test_help_names_every_flag_and_its_default(script, capsys):
+    with pytest.raises(SystemExit) as caught:
+        arguments(script, '--help')
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    for name, value in DEFAULTS[script].items():
+        assert f'--{name}' in text
+        assert f'({value})' in ' '.join(text.split()) or name == 'num_train_epochs', name

@@ -1,0 +1,302 @@
+"""The teacher result file: it holds what the teacher says, is mapped and not read, and refuses other rows."""
+import dataclasses
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from conftest import VOCABULARY
+
+from BERT.pytorch_pretrained_bert import BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.data_processing import SPLITS, load_split, tokenize_examples
+from src.nli_data_processing import InputExample, find_task
+from src.teacher_outputs import TeacherOutputs, write_results
+
+SCRIPT = 'save_teacher_outputs.py'
+ROWS = {'train': 60, 'dev': 30, 'test': 20}
+FLAGS = ('--bert_model', 'tiny', '--teacher_hidden_layers', 3, '--precision', 'fp32', '--max_seq_length', 20)
+
+
+@pytest.fixture(scope='module')
+def taught(make_workspace):
+    """(workspace with a patient and a normal file of a random teacher of 3 layers, the teacher, its tokenised splits)."""
+    workspace = make_workspace(3)
+    model = workspace.add_teacher()
+    for all_layers in (True, False):
+        workspace.succeed(SCRIPT, *FLAGS, '--all_layers', all_layers, '--eval_batch_size', 7)
+    tokenizer = BertTokenizer.from_pretrained(workspace.models / 'tiny')
+    with workspace.active():
+        splits = {name: load_split(find_task('MRPC'), name, tokenizer, 20) for name in SPLITS}
+    return workspace, model, splits
+
+
+@pytest.fixture(scope='module')
+def outputs(taught):
+    return TeacherOutputs.open(taught[0].result_file(3))
+
+
+def direct(model, split, row):
+    """(logits, pooled output, [CLS] states) of one row, by the padded interface of the model."""
+    ids = split.input_ids[split.starts[row]:split.starts[row + 1]]
+    segments = (np.arange(len(ids)) >= split.first_lengths[row]).astype(np.int64)
+    with torch.no_grad():
+        encoded, pooled = model.encoder(torch.from_numpy(ids.astype(np.int64))[None], torch.from_numpy(segments)[None])
+        return (model.classifier(pooled)[0].numpy(), pooled[0].numpy(),
+                np.stack([layer[0, 0].numpy() for layer in encoded]))
+
+
+@pytest.mark.parametrize('name', SPLITS)
+def test_holds_what_the_model_says(taught, outputs, name):
+    _, model, splits = taught
+    found = outputs.split(name)
+    assert found['pred_logit'].shape == (ROWS[name], 2)
+    assert found['pooled_feature_maps'].shape == (ROWS[name], 32)
+    assert found['feature_maps'].shape == (ROWS[name], 3, 32)
+    for row in range(ROWS[name]):
+        logits, pooled, states = direct(model, splits[name], row)
+        np.testing.assert_allclose(found['pred_logit'][row], logits, atol=1e-5)
+        # fp16 keeps 11 bits
+        np.testing.assert_allclose(found['pooled_feature_maps'][row], pooled, atol=1e-5, rtol=2**-10)
+        np.testing.assert_allclose(found['feature_maps'][row], states, atol=1e-5, rtol=2**-10)
+
+
+@pytest.mark.parametrize('name', ['train', 'dev'])
+def test_labels_answers_loss_and_acc(taught, outputs, name):
+    found = outputs.split(name)
+    column = [line.split('\t')[0] for line in (taught[0].glue / 'MRPC' / f'{name}.tsv').read_text().splitlines()[1:]]
+    labels = np.array(column, dtype=np.int64)
+    logits = found['pred_logit'].astype(np.float64)
+    np.testing.assert_array_equal(found['labels'], labels)
+    right = logits.argmax(1) == labels
+    assert 0 < right.mean() < 1                    # otherwise the next lines could not fail
+    assert found['pred_answers'].dtype == bool
+    np.testing.assert_array_equal(found['pred_answers'], right)
+    assert found['acc'] == pytest.approx(right.mean())
+    chosen = np.take_along_axis(logits, labels[:, None], 1)[:, 0]
+    assert found['loss'] == pytest.approx((np.log(np.exp(logits).sum(1)) - chosen).mean(), rel=1e-5)
+
+
+def test_test_set_has_no_labels(outputs):
+    assert set(outputs.split('test')) == {'pred_logit', 'pooled_feature_maps', 'feature_maps'}
+
+
+def test_names_in_the_file_are_those_documented(outputs):
+    wanted = {f'{name}.{what}' for name in SPLITS for what in ('pred_logit', 'pooled_feature_maps', 'feature_maps')}
+    wanted |= {f'{name}{what}' for name in ('train', 'dev') for what in ('.loss', '.acc', '_labels', '_pred_answers')}
+    assert set(outputs.arrays) == wanted
+
+
+def test_is_a_safetensors_container(taught, outputs):
+    others = safetensors.numpy.load_file(taught[0].result_file(3))
+    assert set(others) == set(outputs.arrays)
+    for name, array in others.items():
+        assert array.dtype == outputs.arrays[name].dtype
+        np.testing.assert_array_equal(array, outputs.arrays[name])
+
+
+def test_is_mapped_not_read(taught, tmp_path):
+    """What changes in the file after it was opened changes in the arrays."""
+    path = tmp_path / 'copy.pkl'
+    path.write_bytes(taught[0].result_file(3).read_bytes())
+    opened = TeacherOutputs.open(path)
+    for array in opened.arrays.values():
+        assert not array.flags.owndata and not array.flags.writeable and array.flags.aligned
+    logits = opened.arrays['dev.pred_logit']
+    with open(path, 'rb+') as file:
+        length = int.from_bytes(file.read(8), 'little')
+        start = json.loads(file.read(length))['dev.pred_logit']['data_offsets'][0]
+        file.seek(8 + length + start + logits[:3].nbytes)
+        file.write(np.float32(1234.5).tobytes())
+    assert logits[3, 0] == 1234.5
+    before = logits.copy()
+    opened.forget_pages()
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_normal_file_has_logits_alone(taught, outputs):
+    normal = TeacherOutputs.open(taught[0].result_file(3, kind='normal'))
+    assert set(outputs.arrays) - set(normal.arrays) == {f'{name}.feature_maps' for name in SPLITS}
+    for name, array in normal.arrays.items():
+        np.testing.assert_allclose(array, outputs.arrays[name], rtol=1e-6)
+
+
+def test_regression(make_workspace):
+    workspace = make_workspace(2, ('STS-B',))
+    workspace.add_teacher('STS-B')
+    workspace.succeed(SCRIPT, '--task', 'sts-b', '--bert_model', 'tiny', '--teacher_hidden_layers', 2)
+    found = TeacherOutputs.open(workspace.result_file(2, 'STS-B')).split('dev')
+    assert found['pred_logit'].shape == (30, 1) and found['labels'].dtype == np.float32
+    assert found['loss'] == pytest.approx(((found['pred_logit'][:, 0] - found['labels']) ** 2).mean(), rel=1e-5)
+
+
+def test_own_rows_fit(taught, outputs):
+    for name, split in taught[2].items():
+        outputs.check(name, split)
+
+
+def changed(split, **values):
+    return dataclasses.replace(split, **values)
+
+
+def reordered(split, order):
+    parts = np.split(split.input_ids, split.starts[1:-1])
+    return changed(split, input_ids=np.concatenate([parts[row] for row in order]), lengths=split.lengths[order],
+                   first_lengths=split.first_lengths[order], labels=split.labels[order])
+
+
+def with_other_token(split):
+    ids = split.input_ids.copy()
+    ids[1] = ids[1] + 1
+    return changed(split, input_ids=ids)
+
+
+def with_two_tokens_exchanged(split):
+    """The same words in another order."""
+    ids = split.input_ids.copy()
+    place = next(place for place in range(1, 20) if ids[place] != ids[place + 1])
+    ids[[place, place + 1]] = ids[[place + 1, place]]
+    return changed(split, input_ids=ids)
+
+
+def with_other_boundary(split):
+    """One text begins a token later."""
+    first = split.first_lengths.copy()
+    first[0] += 1
+    return changed(split, first_lengths=first)
+
+
+SWAPPED = [1, 0, *range(2, 60)]
+
+
+@pytest.mark.parametrize('other, word', [
+    (lambda split: changed(split, task='RTE'), 'task'),
+    (lambda split: changed(split, tokenizer='0' * 64), 'tokenizer'),
+    (lambda split: changed(split, max_seq_length=64), 'max_seq_length'),
+    (lambda split: reordered(split, np.arange(59)), 'number of rows'),
+    (with_other_token, 'rows'), (with_two_tokens_exchanged, 'rows'), (with_other_boundary, 'rows'),
+    (lambda split: reordered(split, np.array(SWAPPED)), 'order of rows'),
+    (lambda split: changed(split, labels=1 - split.labels), 'labels'),
+])
+def test_refuses_what_it_was_not_made_from(taught, outputs, other, word):
+    split = other(taught[2]['train'])
+    with pytest.raises(InputError) as caught:
+        outputs.check('train', split)
+    message = str(caught.value)
+    assert f'its {word} differ' in message and str(outputs.path) in message and 'train' in message
+    assert SCRIPT in message and '\n' not in message
+
+
+def test_train_rows_do_not_pass_for_dev_rows(taught, outputs):
+    with pytest.raises(InputError, match='dev set'):
+        outputs.check('dev', taught[2]['train'])
+
+
+def test_another_vocabulary_is_another_tokenizer(taught, outputs, tmp_path):
+    vocabulary = tmp_path / 'vocab.txt'
+    vocabulary.write_text('\n'.join([*VOCABULARY, 'lantern']) + '\n')
+    examples = [InputExample(str(row), 'a dog', 'a cat', '1') for row in range(60)]
+    split = tokenize_examples(examples, np.ones(60, np.int64), BertTokenizer(vocabulary), find_task('MRPC'), 'train', 20)
+    with pytest.raises(InputError, match='its tokenizer differ'):
+        outputs.check('train', split)
+
+
+class Runs:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def truncated(good, path):
+    path.write_bytes(good[:-1])
+
+
+def half(good, path):
+    path.write_bytes(good[:len(good) // 2])
+
+
+def header_alone(good, path):
+    path.write_bytes(good[:60])
+
+
+def with_more_at_the_end(good, path):
+    path.write_bytes(good + b'0' * 8)
+
+
+def random_bytes(good, path):
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def empty(good, path):
+    path.write_bytes(b'')
+
+
+def a_pickle(good, path):
+    path.write_bytes(pickle.dumps({'train': Runs(path.parent / 'it ran')}))
+
+
+def a_torch_file(good, path):
+    torch.save({'train': Runs(path.parent / 'it ran')}, path)
+
+
+def other_safetensors(good, path):
+    safetensors.numpy.save_file({'train.pred_logit': np.zeros((60, 2), np.float32)}, path)
+
+
+@pytest.mark.parametrize('write', [truncated, half, header_alone, with_more_at_the_end, random_bytes, empty, a_pickle,
+                                   a_torch_file, other_safetensors])
+def test_refuses_what_is_no_result_file(taught, tmp_path, write):
+    path = tmp_path / 'results.pkl'
+    write(taught[0].result_file(3).read_bytes(), path)
+    with pytest.raises(InputError) as caught:
+        TeacherOutputs.open(path)
+    assert str(path) in str(caught.value) and SCRIPT in str(caught.value) and '\n' not in str(caught.value)
+    assert not (tmp_path / 'it ran').exists()
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f'none.pkl is missing.*{SCRIPT}'):
+        TeacherOutputs.open(tmp_path / 'none.pkl')
+
+
+def test_what_breaks_off_leaves_the_old_file(taught, tmp_path):
+    _, _, splits = taught
+    path = tmp_path / 'results.pkl'
+    path.write_bytes(b'the old file')
+
+    def breaks_off():
+        raise RuntimeError('no more')
+        yield
+
+    with pytest.raises(RuntimeError, match='no more'):
+        write_results(path, splits, {name: breaks_off() for name in splits}, None, (2, 32, 3), True, {})
+    assert path.read_bytes() == b'the old file'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
+    """--encoder_checkpoint names a file of the teacher's folder, the classifier is its neighbour."""
+    import save_teacher_outputs as script
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    folder = workspace.teacher_folder(3)
+    assert 'BERT.encoder.pkl' in workspace.succeed(SCRIPT, *FLAGS).out
+    for criterion in ('_loss', '_acc'):
+        for part in ('encoder', 'cls'):
+            (folder / f'BERT.{part}{criterion}.pkl').write_bytes((folder / f'BERT.{part}.pkl').read_bytes())
+        out = workspace.succeed(SCRIPT, *FLAGS).out
+        assert f'BERT.encoder{criterion}.pkl' in out and f'BERT.cls{criterion}.pkl' in out
+    monkeypatch.setattr(script, 'ENCODER_FILE', 'BERT.encoder_loss.pkl')
+    out = workspace.succeed(SCRIPT, *FLAGS).out
+    assert 'BERT.encoder_loss.pkl' in out and 'BERT.cls_loss.pkl' in out
+    out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'BERT.encoder.pkl').out
+    assert 'BERT.encoder.pkl' in out and 'BERT.cls.pkl' in out
+    out = workspace.succeed(SCRIPT, *FLAGS, '--cls_checkpoint', folder / 'BERT.cls.pkl',
+                            '--teacher_prediction', tmp_path / 'elsewhere.pkl').out
+    assert 'BERT.cls.pkl' in out and TeacherOutputs.open(tmp_path / 'elsewhere.pkl').split('dev')
