@@ -21,6 +21,7 @@ from src.nli_data_processing import GlueTask, compute_metrics, find_task
 from src.runs import (
     Setup,
     build_model,
+    given_folder,
     open_teacher,
     seed_run,
     set_up,
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(TRAIN, __doc__, argv)
     task = find_task(args.task)
     setup = set_up(args)
+    given_folder(args)
     student_config(args, setup.config)
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     objective = make_objective(args, task, setup, train)
@@ -84,7 +86,7 @@ def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutpu
 def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
     """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT, else a student's folder."""
     if args.output_dir:
-        return Path(args.output_dir).expanduser().resolve()
+        return given_folder(args)
     if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes:
         return teacher_folder(task, layers)
     return student_folder(args, task, layers, seed)

@@ -23,10 +23,12 @@ from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels
 from src.runs import (
     Setup,
     build_model,
+    given_folder,
     open_teacher,
     seed_run,
     set_up,
     settings,
+    student_config,
     teacher_folder,
     train_and_record,
     wiring_name,
@@ -48,12 +50,13 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f'--task {task.name}: PTP asks whether predictions are right or wrong, which has no meaning in '
                          'regression; train the student with NLI_KD_training.py at once')
     setup = set_up(args)
+    folder = run_folder(args, task)
+    student_config(args, setup.config)
     teacher = open_teacher(args, task, states=False)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
     splits, thresholds, counts = label_splits(args, task, teacher, splits)
     seed = seed_run(args.PTP_seed)
     model = build_model(args, setup, len(PTP_CLASSES), task)
-    folder = run_folder(args, task)
     name = f'PTP.{wiring_name(args)}_{model.config.num_hidden_layers}layer'
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       evaluator(args, setup, model, splits['dev']), 'acc', folder, name, folder / name)
@@ -90,9 +93,7 @@ def warn_of_rare_classes(counts: dict[str, int]) -> None:
 
 def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:
     """Where the encoder goes: --output_dir, or beside the teacher."""
-    if args.output_dir:
-        return Path(args.output_dir).expanduser().resolve()
-    return teacher_folder(task, args.teacher_hidden_layers)
+    return given_folder(args) or teacher_folder(task, args.teacher_hidden_layers)
 
 
 def evaluator(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, dev: TokenizedSplit):

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import sha256_of
+from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint
 from src.data_processing import SPLITS, TokenizedSplit, load_split
@@ -66,10 +66,10 @@ def main(argv: list[str] | None = None) -> None:
         'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
         'cls_checkpoint': CLASSIFIER_FILE})
     task = find_task(args.task)
+    path = result_path(args, task)
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
-    path = result_path(args, task)
     predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
                    for name, split in splits.items()}
     made_by = {'teacher': files[0].name, 'encoder_sha256': sha256_of(files[0]), 'precision': setup.precision}
@@ -105,7 +105,10 @@ def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
 def result_path(args: argparse.Namespace, task: GlueTask) -> Path:
     """--teacher_prediction, or the task's own place."""
     if args.teacher_prediction:
-        return Path(args.teacher_prediction).expanduser().resolve()
+        path = Path(args.teacher_prediction).expanduser().resolve()
+        if path.is_dir():
+            raise InputError(f'--teacher_prediction {args.teacher_prediction}: that is a folder; name a file')
+        return path
     return result_file(task, args.teacher_hidden_layers, args.all_layers)
 
 

@@ -29,7 +29,7 @@ def padded(split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -
     input_ids = np.zeros(mask.shape, np.int64)
     input_ids[mask] = np.concatenate([split.input_ids[split.starts[row]:split.starts[row + 1]] for row in rows])
     segment_ids = (position >= split.first_lengths[rows][:, None]) & mask
-    return torch.from_numpy(input_ids), torch.from_numpy(segment_ids.astype(np.int64)), torch.from_numpy(mask.astype(np.int64))
+    return tuple(torch.from_numpy(values.astype(np.int64)) for values in (input_ids, segment_ids, mask))
 
 
 class Published:
@@ -110,8 +110,8 @@ class Ours:
                             learning_rate=LEARNING_RATE, warmup_proportion=0.1, log_every_step=1, eval_every=10**9,
                             saving_criterion_acc=1, saving_criterion_loss=0, loss_scale=0, seed=1, precision=precision)
         folder = Path('data/outputs/benchmark')
-        self.trainer = Trainer(self.model, split, objective or Objective(split.labels), settings, dict, 'acc', folder, 'BERT',
-                               folder)
+        objective = objective or Objective(split.labels)
+        self.trainer = Trainer(self.model, split, objective, settings, dict, 'acc', folder, 'BERT', folder)
 
     def step(self, rows: np.ndarray) -> None:
         """One training step."""

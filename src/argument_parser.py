@@ -1,5 +1,6 @@
 """Every flag of every script, declared once, and what is checked before any data is read."""
 import argparse
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ FLAGS = [
          choices=('ft', 'kd', 'pkd')),
     Flag('model_type', str, 'Original', FITTING, 'plain BERT, shared and shuffled layers, shared layers',
          choices=tuple(MODEL_TYPES)),
-    Flag('student_hidden_layers', int, None, FITTING, 'stored layers of the model trained; all of the checkpoint'),
+    Flag('student_hidden_layers', none_or(int), None, FITTING, 'stored layers of the model trained; all of the checkpoint'),
     Flag('passes', none_or(str), None, FITTING, 'another wiring: layers in order of running, x for exchanged: 1,2,1x,2x'),
     Flag('teacher_hidden_layers', int, 12, EVERY, "names the teacher's folder and result file"),
     Flag('train_seed', none_or(int), None, (TRAIN,), 'None draws one, logs and records it'),
@@ -143,45 +144,50 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     return args
 
 
-MINIMUM = {'student_hidden_layers': 1, 'teacher_hidden_layers': 1, 'train_batch_size': 1, 'eval_batch_size': 1,
-           'gradient_accumulation_steps': 1, 'log_every_step': 1, 'eval_every': 1, 'beta': 0, 'loss_scale': 0,
-           'train_seed': 0, 'PTP_seed': 0, 'max_seq_length': 4}
-POSITIVE = ('learning_rate', 'num_train_epochs', 'T')
-SHARE = ('alpha', 'warmup_proportion')
+# (flags, what a value must fulfil, the same in words)
+CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
+    (('student_hidden_layers', 'teacher_hidden_layers', 'train_batch_size', 'eval_batch_size', 'log_every_step',
+      'gradient_accumulation_steps', 'eval_every'), lambda value: value >= 1, 'at least 1'),
+    (('max_seq_length',), lambda value: value >= 4, 'at least 4'),
+    (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
+    (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),
+    (('alpha',), lambda value: 0 <= value <= 1, 'from 0 to 1'),
+    (('warmup_proportion',), lambda value: 0 <= value < 1, 'from 0 to below 1'),
+    (('saving_criterion_acc', 'saving_criterion_loss'), math.isfinite, 'a finite number'),
+    (('train_seed', 'PTP_seed'), lambda value: 0 <= value < 2**63, 'from 0 to 2**63 - 1'),
+]
 
 
 def _problems(args: argparse.Namespace) -> list[str]:
     values = {name: value for name, value in vars(args).items() if value is not None}
-    problems = [f'--{name} {values[name]}: must be at least {least}'
-                for name, least in MINIMUM.items() if name in values and not values[name] >= least]
-    problems += [f'--{name} {values[name]}: must be above 0' for name in POSITIVE
-                 if name in values and not 0 < values[name] < float('inf')]
-    problems += [f'--{name} {values[name]}: must lie from 0 to 1' for name in SHARE
-                 if name in values and not 0 <= values[name] <= 1]
+    problems = [f'--{name} {values[name]}: must be {words}' for names, check, words in CHECKS for name in names
+                if name in values and not check(values[name])]
+    problems += [f"--{name} '': empty; give a value or leave the flag out" for name, value in values.items() if value == '']
     return problems + _contradictions(args, values)
 
 
 def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
     problems = [f'--{flag.dest} {values[flag.dest]!r}: must be one of {", ".join(flag.choices)}' for flag in FLAGS
                 if flag.choices and values.get(flag.dest, flag.choices[0]) not in flag.choices]
-    problems += _problem(find_task, args.task)
+    problems += _problem(find_task, args.task) if args.task else []
     if 'PTP_seed' in vars(args):
         if args.train_type != 'ft':
             problems.append(f'--train_type {args.train_type}: PTP learns from labels alone, so it must be ft')
     elif values.get('train_type') in DEFAULT_EPOCHS:
         problems += [f'--{flag.dest} has no effect with --train_type {args.train_type}, only with '
                      f'{" or ".join(flag.train_types)}'
-                     for flag in FLAGS if flag.dest in args.given and args.train_type not in flag.train_types]
+                     for flag in FLAGS if flag.dest in args.given and flag.dest in values
+                     and args.train_type not in flag.train_types]
     if args.fp16 and 'precision' in args.given and args.precision != 'fp16':
         problems.append(f'--fp16 True contradicts --precision {args.precision}')
     if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
         problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
                         f'--train_batch_size {args.train_batch_size}')
-    if 'passes' in values:
+    if values.get('passes'):
         problems += _problem(parse_passes, args.passes)
         if 'model_type' in args.given:
             problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
-    if 'ptp_threshold' in values:
+    if values.get('ptp_threshold'):
         problems += _problem(parse_ptp_threshold, args.ptp_threshold)
     return problems + _layer_problems(values)
 

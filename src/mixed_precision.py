@@ -43,9 +43,7 @@ class MixedPrecision:
             self.scaler.scale(loss).backward()
 
     def step(self) -> None:
-        """Update the weights and clear the gradients."""
-        if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)     # BertAdam clips, so it must see the true gradients
+        """Update the weights, from unscaled gradients as BertAdam clips them, and clear the gradients."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

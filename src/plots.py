@@ -5,6 +5,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from src.run_log import read_run
+
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: there may be no screen)
 
@@ -30,7 +32,8 @@ def draw_training(loss_axis, score_axis, folder: Path, label: str, colour: str) 
     """A run's training loss (mean over the epoch so far) and its dev scores over the steps."""
     train = pd.read_csv(folder / 'train_log.txt')
     dev = pd.read_csv(folder / 'eval_log.txt')
-    score = dev.columns[1]
+    run = read_run(folder)
+    score = run['metric'] if run else dev.columns[1]
     loss_axis.plot(train['global_steps'], train['loss'], colour, label=label)
     score_axis.plot(dev['global_steps'], dev[score], colour, marker='.', label=label)
     loss_axis.set(xlabel='step', ylabel='training loss (mean of the epoch so far)')

@@ -18,7 +18,8 @@ class RunLog:
         self.train_file = folder / 'train_log.txt'
         self.eval_file = folder / 'eval_log.txt'
         _write_row(self.train_file, TRAIN_COLUMNS, 'w')
-        self.eval_file.unlink(missing_ok=True)
+        for stale in (self.eval_file, folder / 'run.json'):
+            stale.unlink(missing_ok=True)
 
     def train_row(self, epoch: int, global_step: int, step: int, means: dict[str, float]) -> None:
         """Means since the epoch's start: acc (empty for regression), loss, kd, ce, patience."""

@@ -56,7 +56,12 @@ def set_up(args: argparse.Namespace) -> Setup:
 def _lower_case(checkpoint: Path) -> bool:
     """Whether a checkpoint's words are in lower case: as its tokenizer_config.json says, else yes."""
     path = checkpoint / 'tokenizer_config.json'
-    return json.loads(path.read_text(encoding='utf-8')).get('do_lower_case', True) if path.is_file() else True
+    if not path.is_file():
+        return True
+    try:
+        return bool(json.loads(path.read_text(encoding='utf-8-sig')).get('do_lower_case', True))
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise InputError(f'{path}: expected a JSON object with do_lower_case: {error}') from None
 
 
 def seed_run(given: int | None) -> int:
@@ -75,6 +80,11 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
                 if layer > layers]
     if len(args.layer_initialization or range(layers)) != layers:
         problems.append(f'--layer_initialization names {len(args.layer_initialization)} layers, the model has {layers}')
+    if layers > config.num_hidden_layers and not args.load_model and not args.layer_initialization:
+        problems.append(f'--student_hidden_layers {layers}: the checkpoint {args.bert_model} has '
+                        f'{config.num_hidden_layers} layers to start from')
+    problems += [f'--passes {args.passes}: there is no layer {layer + 1}, the model has {layers} layers'
+                 for layer, _ in passes or [] if layer >= layers]
     if problems:
         raise InputError('; '.join(problems))
     return BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes})
@@ -101,6 +111,17 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
 def teacher_folder(task: GlueTask, layers: int) -> Path:
     """Folder of a task's teacher, of its results' neighbours and of the PTP encoders learnt from it."""
     return envs.HOME_OUTPUT_FOLDER / task.name / f'teacher_{layers}layer'
+
+
+def given_folder(args: argparse.Namespace) -> Path | None:
+    """--output_dir, or None. InputError when it is a file."""
+    if not args.output_dir:
+        return None
+    folder = Path(args.output_dir).expanduser().resolve()
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f'--output_dir {args.output_dir}: {place} is a file; name a folder')
+    return folder
 
 
 def wiring_name(args: argparse.Namespace) -> str:

@@ -17,7 +17,8 @@ from .weights import load_weights, read_state_dict
 
 logger = logging.getLogger(__name__)
 
-ACTIVATIONS = {'gelu': F.gelu, 'relu': F.relu, 'swish': F.silu, 'gelu_new': lambda x: F.gelu(x, approximate='tanh')}
+ACTIVATIONS = {'gelu': F.gelu, 'relu': F.relu, 'swish': F.silu, 'silu': F.silu,
+               'gelu_new': lambda x: F.gelu(x, approximate='tanh')}
 
 
 class BertConfig:
@@ -61,7 +62,7 @@ class BertConfig:
                              f'{self.num_attention_heads}')
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f'hidden_act {self.hidden_act!r} is not one of {", ".join(ACTIVATIONS)}')
-        for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob'):
+        for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob', 'layer_norm_eps', 'initializer_range'):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise InputError(f'{name} of a BERT configuration must be a number from 0 to below 1, not {value!r}')
@@ -75,6 +76,8 @@ class BertConfig:
         known = {key: values[key] for key in vars(cls(1)) if key in values}
         if 'vocab_size' not in known:
             raise InputError('a BERT configuration needs vocab_size')
+        if not isinstance(known['vocab_size'], int):
+            raise InputError(f'vocab_size of a BERT configuration must be a whole number, not {known["vocab_size"]!r}')
         if values.get('model_type', 'bert') != 'bert' or values.get('position_embedding_type', 'absolute') != 'absolute':
             raise InputError(f'model_type {values.get("model_type")!r} with position_embedding_type '
                              f'{values.get("position_embedding_type")!r} is not a BERT with absolute positions')
@@ -84,11 +87,11 @@ class BertConfig:
     def from_json_file(cls, json_file: str | Path) -> 'BertConfig':
         """Configuration from a JSON file; what is wrong with it is an InputError that names the file."""
         try:
-            values = json.loads(Path(json_file).read_text(encoding='utf-8'))
+            values = json.loads(Path(json_file).read_text(encoding='utf-8-sig'))
             if not isinstance(values, dict):
                 raise InputError('not a JSON object')
             return cls.from_dict(values)
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InputError(f'{json_file}: no BERT configuration: {error}') from None
 
     def to_dict(self) -> dict:

@@ -1,5 +1,6 @@
 """Weights of checkpoints: reading them in any of the field's spellings, and loading them with a full account."""
 import logging
+import warnings
 from pathlib import Path
 
 import safetensors.torch
@@ -22,7 +23,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if path.suffix == '.safetensors':
             state = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location='cpu', weights_only=True)
+            with warnings.catch_warnings(action='ignore'):      # about files that are refused in a moment
+                state = torch.load(path, map_location='cpu', weights_only=True)
     except (OSError, MemoryError):
         raise
     except Exception as error:   # damage makes the readers fail in ways of their own: IndexError, struct.error, ...
@@ -58,9 +60,8 @@ def load_weights(module: nn.Module, state: dict[str, Tensor], source: str | Path
         raise InputError(f'{source} does not fit the model: {"; ".join(problems)}')
     if allowed:
         logger.warning('%s has no %s: newly initialised', source, ', '.join(allowed))
-    unused = [name for name in state if name not in wanted]
-    if unused:
-        logger.info('%s: %d tensors not used: %s', source, len(unused), ', '.join(unused))
+    for unused in _listed('not used', [name for name in state if name not in wanted]):
+        logger.info('%s: %s', source, unused)
     with torch.no_grad():
         for name, parameter in wanted.items():
             if name in state:
