@@ -34,7 +34,7 @@ from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
 from src.utils import replace_file, run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
-KEEP_BEST = ['--saving_criterion_acc', '0', '--saving_criterion_loss', '10']
+KEEP_BEST = ['--saving_criterion_acc=-1', '--saving_criterion_loss', '100']
 
 
 def main() -> None:
