@@ -7,7 +7,7 @@ CHECKPOINT := data/models/minilm-l6/model.safetensors
 .PHONY: demo test lint clean
 
 demo: .venv/installed $(CHECKPOINT)
-	$(BIN)/python scripts/demo.py
+	PEAKD_MODELS= $(BIN)/python scripts/demo.py
 
 test: .venv/installed-test $(CHECKPOINT) lint
 	PEAKD_MODELS= $(BIN)/python -m pytest

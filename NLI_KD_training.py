@@ -15,13 +15,15 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
 from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict_logits, scores
-from src.KD_loss import chosen_patience_layers
-from src.modeling import REPEATED_LAYERS, SequenceClassifier
+from src.KD_loss import SHARED_SIX, chosen_patience_layers
+from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, compute_metrics, find_task
 from src.runs import (
     Setup,
     build_model,
+    find_inputs,
     given_folder,
+    input_marks,
     open_teacher,
     seed_run,
     set_up,
@@ -43,24 +45,25 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(TRAIN, __doc__, argv)
     task = find_task(args.task)
     setup = set_up(args)
-    given_folder(args)
+    find_inputs(args, task)
     student_config(args, setup.config)
+    teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
-    objective = make_objective(args, task, setup, train)
+    objective = make_objective(args, setup, train, teacher)
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)
     folder = run_folder(args, task, model.config.num_hidden_layers, seed)
     evaluate = evaluator(args, setup, task, model, dev)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), evaluate, task.metric, folder, 'BERT',
                       folder)
-    train_and_record(args, setup, trainer, TRAIN, {'task': task.name})
+    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name})
 
 
-def make_objective(args: argparse.Namespace, task: GlueTask, setup: Setup, train: TokenizedSplit) -> Objective:
+def make_objective(args: argparse.Namespace, setup: Setup, train: TokenizedSplit,
+                   teacher: TeacherOutputs | None) -> Objective:
     """What the student learns from: labels, and for kd and pkd the teacher's result file, which must fit the rows."""
-    if args.train_type == 'ft':
+    if teacher is None:
         return Objective(train.labels)
-    teacher = open_teacher(args, task, states=args.train_type == 'pkd')
     teacher.check('train', train)
     patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
     return Objective(train.labels, teacher, args.alpha, args.T, args.beta, args.normalize_patience, patience)
@@ -71,7 +74,7 @@ def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutpu
     config = student_config(args, setup.config)
     _, layers, hidden = teacher.arrays['train.feature_maps'].shape
     passes = config.layer_passes()
-    shared_six = args.passes is None and len(passes) > config.num_hidden_layers in REPEATED_LAYERS
+    shared_six = [layer for layer, _ in passes] == SHARED_SIX
     match = chosen_patience_layers(args.fc_layer_idx, len(passes), layers, shared_six)
     if not match[0]:
         logger.info('a student of %d pass(es) has none to match beside the last: plain KD', len(passes))

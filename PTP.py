@@ -23,7 +23,9 @@ from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels
 from src.runs import (
     Setup,
     build_model,
+    find_inputs,
     given_folder,
+    input_marks,
     open_teacher,
     seed_run,
     set_up,
@@ -50,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f'--task {task.name}: PTP asks whether predictions are right or wrong, which has no meaning in '
                          'regression; train the student with NLI_KD_training.py at once')
     setup = set_up(args)
+    find_inputs(args, task)
     folder = run_folder(args, task)
     student_config(args, setup.config)
     teacher = open_teacher(args, task, states=False)
@@ -60,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     name = f'PTP.{wiring_name(args)}_{model.config.num_hidden_layers}layer'
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       evaluator(args, setup, model, splits['dev']), 'acc', folder, name, folder / name)
-    train_and_record(args, setup, trainer, PTP, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts})
+    inputs = input_marks(args, task, splits['train'], teacher)
+    train_and_record(args, setup, trainer, PTP, inputs, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts})
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,

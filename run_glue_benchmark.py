@@ -16,7 +16,8 @@ import pandas as pd
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.nli_data_processing import processors, task_folder
+from src.nli_data_processing import find_task, processors, task_folder
+from src.run_log import read_run
 from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
 from src.submission import predicted_tasks, write_predictions, write_zip
 from src.utils import replace_file, run_script
@@ -54,16 +55,23 @@ def evaluate(folders: list[Path], output_dir: Path) -> None:
 
 def submit(folders: list[Path], output_dir: Path) -> None:
     """Test predictions of runs in the leaderboard's form, each file checked, and all in submission.zip."""
-    files: dict[Path, Path] = {}
-    for folder in folders:
-        for path in predict_test_sets(load_run(folder), output_dir):
-            if path in files:
-                raise InputError(f'--runs: {files[path]} and {folder} both predict {path.name}; name one run a task')
-            files[path] = folder
+    check_one_each(folders)
+    files = [path for folder in folders for path in predict_test_sets(load_run(folder), output_dir)]
     if not files:
         raise InputError('--runs: none of the runs belongs to a task of the leaderboard')
-    write_zip(output_dir / 'submission.zip', list(files))
+    write_zip(output_dir / 'submission.zip', files)
     logger.info('saved in %s', output_dir / 'submission.zip')
+
+
+def check_one_each(folders: list[Path]) -> None:
+    """InputError when two runs would write the same file."""
+    predicted: dict[str, Path] = {}
+    for folder in folders:
+        for task in predicted_tasks(find_task((read_run(folder) or {}).get('task', 'MRPC'))):
+            if task.name in predicted:
+                raise InputError(f'--runs: {predicted[task.name]} and {folder} both predict {task.submission_file}; name '
+                                 'one run a task')
+            predicted[task.name] = folder
 
 
 def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:

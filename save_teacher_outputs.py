@@ -96,10 +96,18 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
 def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
     """The two files that flags or constants name; where one is not named, it is the other's neighbour."""
     encoder, classifier = args.load_model, args.cls_checkpoint
-    encoder = encoder or classifier.replace('.cls', '.encoder')
-    classifier = classifier or encoder.replace('.encoder', '.cls')
+    encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
+    classifier = classifier or neighbour('encoder_checkpoint', encoder, '.encoder', '.cls', 'cls_checkpoint')
     return tuple(find_checkpoint(flag, name, [folder])
                  for flag, name in (('encoder_checkpoint', encoder), ('cls_checkpoint', classifier)))
+
+
+def neighbour(flag: str, name: str, part: str, other_part: str, other_flag: str) -> str:
+    """The file saved with the one that a flag names, by the field's names: BERT.encoder_acc.pkl, BERT.cls_acc.pkl."""
+    path = Path(name)
+    if part not in path.name:
+        raise InputError(f'--{flag} {name}: its name has no {part} to tell the file saved with it; give --{other_flag} too')
+    return str(path.with_name(path.name.replace(part, other_part)))
 
 
 def result_path(args: argparse.Namespace, task: GlueTask) -> Path:
@@ -117,9 +125,11 @@ def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):
     def score(name: str, logits: np.ndarray) -> dict:
         labels = splits[name].labels
         result = scores(logits, labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
+        answers = predicted_labels(logits) == labels
+        if task.labels:                                  # also where the task's metric is another
+            result['acc'] = float(answers.mean())
         logger.info('%-5s  %s', name, '  '.join(f'{key} {value:.4f}' for key, value in result.items()))
-        return {'loss': result['loss'], 'acc': result.get('acc', result[task.metric]),
-                'answers': predicted_labels(logits) == labels}
+        return {'loss': result['loss'], 'acc': result.get('acc', result[task.metric]), 'answers': answers}
     return score
 
 

@@ -7,6 +7,7 @@ Runs the scripts as the README describes them; what an earlier call has done is 
 data/outputs/demo/{task}/results.csv, results.md and demo.png.
 """
 import argparse
+import contextlib
 import subprocess
 import sys
 import time
@@ -20,15 +21,15 @@ from scipy.special import softmax  # noqa: E402
 import envs  # noqa: E402
 import NLI_KD_training  # noqa: E402
 import PTP  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import sha256_of  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of  # noqa: E402
 from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
 from src.argument_parser import TEACHER, TRAIN, parse  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
-from src.data_processing import TokenizedSplit  # noqa: E402
+from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import recorded_arguments, teacher_folder, wiring_name  # noqa: E402
+from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, wiring_name  # noqa: E402
 from src.saved_runs import SavedRun, load_run  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
 from src.utils import replace_file, run_script  # noqa: E402
@@ -42,12 +43,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--task', help='MRPC where it can be had, else Sample')
     task = find_task(parser.parse_args().task or choose_task())
-    common = ['--task', task.name, '--bert_model', CHECKPOINT, '--recommended']
+    if task.built_in and not _has_files(task.name):
+        _call('data/data_raw/make_sample_data.py', check=True)
+    common = ['--task', task.name, '--bert_model', CHECKPOINT]
     teacher = [*common, '--teacher_hidden_layers', str(LAYERS)]
-    student = [*teacher, '--student_hidden_layers', str(STUDENT_LAYERS), *KEEP_BEST]
+    student = [*teacher, '--recommended', '--student_hidden_layers', str(STUDENT_LAYERS), *KEEP_BEST]
 
-    runs = {'teacher': train([*common, '--train_type', 'ft', '--student_hidden_layers', str(LAYERS), '--train_seed',
-                              str(SEED), *KEEP_BEST])}
+    runs = {'teacher': train([*common, '--recommended', '--train_type', 'ft', '--student_hidden_layers', str(LAYERS),
+                              '--train_seed', str(SEED), *KEEP_BEST])}
     save_teacher_outputs(teacher)
     encoder = pretrain([*student, '--model_type', 'SPS', '--PTP_seed', str(SEED)])
     pkd = [*student, '--train_type', 'pkd', '--train_seed', str(SEED)]
@@ -58,12 +61,20 @@ def main() -> None:
 
 def choose_task() -> str:
     """MRPC where its files are or can be downloaded; otherwise the built-in sample, saying so."""
-    if _has_files('MRPC') or _call('data/data_raw/download_glue_data.py', '--tasks', 'MRPC') == 0:
+    if _has_files('MRPC'):
         return 'MRPC'
-    print('MRPC cannot be had here (no PEAKD_GLUE folder with it, no download): the demo runs on the built-in sample task')
-    if not _has_files('Sample'):
-        _call('data/data_raw/make_sample_data.py', check=True)
+    if not _results('Sample').is_file():       # an earlier call has tried the download
+        print('looking for MRPC ...', flush=True)
+        script = str(envs.PROJECT_FOLDER / 'data/data_raw/download_glue_data.py')
+        if subprocess.run([sys.executable, script, '--tasks', 'MRPC'], capture_output=True).returncode == 0:
+            return 'MRPC'
+    print('MRPC cannot be had here (no PEAKD_GLUE folder with it, no download): the demo runs on the built-in sample task',
+          flush=True)
     return 'Sample'
+
+
+def _results(task_name: str) -> Path:
+    return envs.OUTPUTS_FOLDER / 'demo' / task_name / 'results.csv'
 
 
 def _has_files(name: str) -> bool:
@@ -98,10 +109,20 @@ def pretrain(flags: list[str]) -> Path:
 
 def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: Path) -> None:
     run = read_run(folder)
-    if run and run['arguments'] == recorded_arguments(args):
+    if run and run['arguments'] == recorded_arguments(args) and run['inputs'] == _inputs(args):
         print(f'done before: {script} in {folder}')
         return
     _call(script, *flags, check=True)
+
+
+def _inputs(args: argparse.Namespace) -> dict:
+    task = find_task(args.task)
+    teacher = None if args.train_type == 'ft' and 'PTP_seed' not in args else open_teacher(args, task, states=False)
+    return input_marks(args, task, _train_split(args), teacher)
+
+
+def _train_split(args: argparse.Namespace) -> TokenizedSplit:
+    return load_split(find_task(args.task), 'train', set_up(args).tokenizer, args.max_seq_length)
 
 
 def save_teacher_outputs(flags: list[str]) -> None:
@@ -110,18 +131,21 @@ def save_teacher_outputs(flags: list[str]) -> None:
     task = find_task(args.task)
     path = result_file(task, LAYERS, patient=True)
     encoder, _ = best_saved(teacher_folder(task, LAYERS))
-    if path.is_file() and TeacherOutputs.open(path).metadata.get('encoder_sha256') == sha256_of(encoder):
-        print(f'done before: {TEACHER} in {path}')
-        return
+    with contextlib.suppress(InputError, FileNotFoundError):
+        outputs = TeacherOutputs.open(path)
+        outputs.check('train', _train_split(args))
+        if outputs.metadata.get('encoder_sha256') == sha256_of(encoder):
+            print(f'done before: {TEACHER} in {path}')
+            return
     _call(TEACHER, *flags, check=True)
 
 
 def report(task, runs: dict[str, Path]) -> None:
     """Print the table and save it, and the picture, in data/outputs/demo/{task}."""
-    folder = envs.OUTPUTS_FOLDER / 'demo' / task.name
-    rows = [table_row(name, run_folder) for name, run_folder in runs.items()]
-    table = pd.DataFrame(rows)
+    folder = _results(task.name).parent
     ptp = read_run(teacher_folder(task, LAYERS) / f'PTP.SPS_{STUDENT_LAYERS}layer')
+    rows = [table_row(name, run_folder, ptp['seconds'] if 'PTP' in name else 0) for name, run_folder in runs.items()]
+    table = pd.DataFrame(rows)
     with replace_file(folder / 'results.csv') as temporary:
         table.to_csv(temporary, index=False)
     with replace_file(folder / 'results.md') as temporary:
@@ -133,12 +157,13 @@ def report(task, runs: dict[str, Path]) -> None:
     print(f'saved in {folder}: results.csv, results.md, demo.png')
 
 
-def table_row(name: str, folder: Path) -> dict:
-    """A finished run as a row of the table."""
+def table_row(name: str, folder: Path, seconds_before: float) -> dict:
+    """A finished run as a row of the table; seconds_before: of the PTP that it started from."""
     run = read_run(folder)
-    best = {key: round(value, 4) for key, value in run['dev_best'].items() if key != 'global_step'}
+    best = {key: round(value, 4) for key, value in run['dev_saved'].items() if key != 'global_step'}
     return {'model': name, 'stored layers': run['layers'], 'passes': len(run['passes']), 'parameters': run['parameters'],
-            **{f'dev {key}': value for key, value in best.items()}, 'seconds to train': round(run['seconds']),
+            **{f'dev {key}': value for key, value in best.items()},
+            'seconds to train': round(run['seconds'] + seconds_before),
             'sentences a second': sentences_a_second(folder)}
 
 

@@ -1,4 +1,4 @@
-"""The losses of knowledge distillation (SPEC: PKD, Sun et al. 2019, section 3; Pea-KD, Cho & Kang 2022, section 3).
+"""The losses of knowledge distillation (PKD: Sun et al. 2019, section 3; Pea-KD: Cho & Kang 2022, section 3).
 
 Legend: B batch, C classes, L matched layers, H hidden, S student passes, K teacher layers.
 """
@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+
+# Layers that run in the passes of the 6-layer student with shared layers, which has a match of its own.
+SHARED_SIX = [0, 1, 2, 3, 4, 5, 3, 4, 5]
 
 
 def task_loss(y: Tensor, labels: Tensor) -> Tensor:
@@ -53,7 +56,7 @@ def patience_layers(passes: int, teacher_layers: int, shared_six: bool = False) 
     """(teacher layers, student passes) that patience matches, 0-based; the last pass is left to the logits.
 
     Pass j of S matches teacher layer (j + 1) K / S - 1, rounded down; a pass that falls before the first layer is left
-    out. shared_six: the student that runs layers 1-6 and 4-6 again matches passes 2 and 5 with two thirds' ends."""
+    out. shared_six: the student whose passes are SHARED_SIX matches passes 2 and 5 with the ends of two thirds."""
     if shared_six:
         pairs = [(third * teacher_layers // 3 - 1, 3 * third - 1) for third in (1, 2)]
     else:

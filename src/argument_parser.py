@@ -86,7 +86,8 @@ FLAGS = [
     Flag('fc_layer_idx', none_or(_integers), None, (TRAIN,), 'teacher layers for patience, 0-based', ('pkd',)),
     Flag('layer_initialization', none_or(_integers), None, FITTING, "checkpoint layer, 1-based, that starts each layer"),
     Flag('freeze_layer', none_or(_integers), None, FITTING, 'layers, 1-based, that are not trained'),
-    Flag('ptp_threshold', none_or(str), None, (PTP,), 't, or t1,t2, or median; None: the table of nli_data_processing.py'),
+    Flag('ptp_threshold', none_or(str), None, (PTP,),
+         't (both thresholds), t1,t2, or median; None: the table of nli_data_processing.py'),
     Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
     Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations on dev; None: the task's own"),
@@ -109,8 +110,9 @@ def _parser(script: str, description: str, defaults: dict[str, Any]) -> argparse
             parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=flag.kind,
                                 default=default, metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
                                 help=f'{flag.help} ({default})')
-    parser.add_argument('--recommended', action='store_true',
-                        help='defaults from the table of recommended settings; flags given win')
+    if script != TEACHER:
+        parser.add_argument('--recommended', action='store_true',
+                            help='defaults from the table of recommended settings; flags given win')
     return parser
 
 
@@ -130,7 +132,7 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     defaults = defaults or {}
     parser = _parser(script, description, defaults)
     args = parser.parse_args(argv)
-    if args.recommended:
+    if getattr(args, 'recommended', False):
         parser = _parser(script, description, defaults | recommended_settings(script, vars(args)))
         args = parser.parse_args(argv)
     args.given = _given(parser, argv)
@@ -180,6 +182,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
                      and args.train_type not in flag.train_types]
     if args.fp16 and 'precision' in args.given and args.precision != 'fp16':
         problems.append(f'--fp16 True contradicts --precision {args.precision}')
+    if 'loss_scale' in args.given and not (args.fp16 or args.precision == 'fp16'):
+        problems.append('--loss_scale has no effect without --precision fp16')
     if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
         problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
                         f'--train_batch_size {args.train_batch_size}')

@@ -24,9 +24,9 @@ def save_model(model: SequenceClassifier, folder: Path, prefix: str, criterion: 
             torch.save(state, temporary)
 
 
-def remove_checkpoints(folder: Path, prefix: str, criteria: list[str]) -> None:
-    """Remove what an earlier run in the folder saved by these criteria and the present one did not."""
-    for criterion in criteria:
+def remove_checkpoints(folder: Path, prefix: str) -> None:
+    """Remove what an earlier run in the folder saved."""
+    for criterion in CRITERIA:
         for path in checkpoint_files(folder, prefix, criterion):
             path.unlink(missing_ok=True)
 

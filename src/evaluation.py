@@ -31,10 +31,10 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), autocast(device, precision):
-            for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
-                outputs = model(split.batch(rows).to(device))
-                yield Predictions(rows, *(output.float().cpu() for output in outputs))
+        for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+            with torch.inference_mode(), autocast(device, precision):
+                outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
+            yield Predictions(rows, *outputs)
     finally:
         model.train(was_training)
 

@@ -157,12 +157,12 @@ _ROWS = (
 
 #: Every task, by its name in lower case.
 TASKS: dict[str, GlueTask] = {task.name.lower(): task for task in _ROWS}
-_SPELLINGS = TASKS | {alias: task for task in _ROWS for alias in task.aliases}
+SPELLINGS = TASKS | {alias: task for task in _ROWS for alias in task.aliases}
 
 
 def find_task(name: str) -> GlueTask:
     """The task of this name, in any case. Raises InputError with all choices if there is none."""
-    task = _SPELLINGS.get(str(name).strip().lower())
+    task = SPELLINGS.get(str(name).strip().lower())
     if task is None:
         choices = ', '.join(row.name for row in _ROWS)
         raise InputError(f'--task {name!r} is not a task; choose one of {choices}')

@@ -23,8 +23,9 @@ class RunLog:
 
     def train_row(self, epoch: int, global_step: int, step: int, means: dict[str, float]) -> None:
         """Means since the epoch's start: acc (empty for regression), loss, kd, ce, patience."""
-        values = [means[name] for name in ('acc', 'loss', 'kd', 'ce', 'patience')]
-        _write_row(self.train_file, (epoch, global_step, step, *map(_short, values)), 'a')
+        acc = '' if math.isnan(means['acc']) else _short(means['acc'])
+        losses = [_short(means[name]) for name in ('loss', 'kd', 'ce', 'patience')]
+        _write_row(self.train_file, (epoch, global_step, step, acc, *losses), 'a')
 
     def eval_row(self, epoch: int, global_step: int, scores: dict[str, float]) -> None:
         """Dev scores, `loss` last, and the step they were taken at."""
@@ -35,7 +36,7 @@ class RunLog:
 
 
 def _short(value: float) -> str:
-    return '' if math.isnan(value) else f'{value:.6g}'
+    return f'{value:.6g}'
 
 
 def _write_row(path: Path, row: tuple, mode: str) -> None:

@@ -11,10 +11,10 @@ import torch
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
-from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, weights_file
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, sha256_of, weights_file
 from src.argument_parser import TRAIN
 from src.checkpoints import find_checkpoint
-from src.data_processing import check_max_seq_length
+from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import GlueTask
 from src.plots import plot_training_curves
@@ -94,8 +94,7 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
     """The model to train, started from --load_model or from the pretrained checkpoint.
 
     Files are looked for in the teacher's folder and the task's output folders too."""
-    folders = [teacher_folder(task, args.teacher_hidden_layers), envs.HOME_OUTPUT_FOLDER / task.name,
-               envs.STUDENT_FOLDER / task.name]
+    folders = checkpoint_places(args, task)
     model = SequenceClassifier(student_config(args, setup.config), num_labels)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     if args.load_model:
@@ -106,6 +105,36 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
         load_classifier(model.classifier, find_checkpoint('cls_checkpoint', args.cls_checkpoint, folders))
     model.freeze([layer - 1 for layer in args.freeze_layer or []])
     return model.to(setup.device)
+
+
+def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
+    """Folders in which a checkpoint's name is looked for: the teacher's and the task's output folders."""
+    return [teacher_folder(task, args.teacher_hidden_layers), envs.HOME_OUTPUT_FOLDER / task.name,
+            envs.STUDENT_FOLDER / task.name]
+
+
+def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
+    """Errors about --load_model, --cls_checkpoint and --output_dir, all in one, before any data is read."""
+    problems = []
+    for flag in ('load_model', 'cls_checkpoint'):
+        if getattr(args, flag):
+            try:
+                find_checkpoint(flag, getattr(args, flag), checkpoint_places(args, task))
+            except (InputError, FileNotFoundError) as error:
+                problems.append(str(error))
+    try:
+        given_folder(args)
+    except InputError as error:
+        problems.append(str(error))
+    if problems:
+        raise InputError('; '.join(problems))
+
+
+def input_marks(args: argparse.Namespace, task: GlueTask, train: TokenizedSplit, teacher: TeacherOutputs | None) -> dict:
+    """What a run was made from, beside its flags: hashes of its rows, its starting weights and its teacher."""
+    start = args.load_model and sha256_of(find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
+    return {'rows': train.identity()['order of rows'], 'load_model': start,
+            'teacher': teacher and teacher.metadata.get('encoder_sha256')}
 
 
 def teacher_folder(task: GlueTask, layers: int) -> Path:
@@ -157,9 +186,10 @@ def recorded_arguments(args: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(args).items() if name not in ('given', 'recommended')}
 
 
-def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, extra: dict) -> dict:
+def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, inputs: dict,
+                     extra: dict) -> dict:
     """Train, write run.json and the curves into the trainer's log folder, print the scores; returns the record."""
-    record = {'script': script, 'arguments': recorded_arguments(args),
+    record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
               'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
@@ -169,7 +199,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
     folder = trainer.log.folder
     write_run(folder, record)
     plot_training_curves(folder)
-    for which in ('dev_best', 'dev_lowest_loss', 'dev_last'):
+    for which in ('dev_best', 'dev_lowest_loss', 'dev_last', 'dev_saved'):
         logger.info('%-15s  %s', which, '  '.join(f'{key} {value:.4g}' for key, value in record[which].items()))
     logger.info('saved in %s', trainer.folder)
     return record

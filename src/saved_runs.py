@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import envs
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.checkpoints import best_saved
 from src.data_processing import TokenizedSplit, load_split
@@ -13,7 +14,7 @@ from src.evaluation import predict_logits, scores
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.nli_data_processing import GlueTask, compute_metrics, find_task
 from src.run_log import read_run
-from src.runs import Setup, set_up, student_config
+from src.runs import Setup, set_up
 
 
 @dataclass
@@ -44,11 +45,12 @@ class SavedRun:
 def load_run(folder: Path) -> SavedRun:
     """The run of a folder. InputError when none has ended there."""
     record = read_run(folder)
-    if record is None or 'dev_best' not in record or 'ptp_counts' in record:
+    if record is None or 'dev_saved' not in record or 'ptp_counts' in record:
         raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = find_task(args.task), set_up(args)
-    model = SequenceClassifier(student_config(args, setup.config), task.num_labels)
+    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
+    model = SequenceClassifier(BertConfig.from_dict(shape), task.num_labels)
     encoder, classifier = best_saved(folder)
     load_encoder(model.encoder, encoder, all_layers=True)
     load_classifier(model.classifier, classifier)
@@ -62,11 +64,11 @@ def finished_runs() -> list[Path]:
 
 
 def best_runs(folders: list[Path]) -> list[Path]:
-    """Of each task the run of highest dev metric."""
+    """Of each test set the run of highest dev metric: one for MNLI and MNLI-mm, whose models predict both."""
     best: dict[str, tuple[float, Path]] = {}
     for folder in folders:
         record = read_run(folder)
-        score = record['dev_best'][record['metric']]
-        if record['task'] not in best or score > best[record['task']][0]:
-            best[record['task']] = (score, folder)
+        key, score = find_task(record['task']).folder, record['dev_saved'][record['metric']]
+        if key not in best or score > best[key][0]:
+            best[key] = (score, folder)
     return [folder for _, folder in best.values()]

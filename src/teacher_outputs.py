@@ -12,7 +12,7 @@ Legend: N rows, C classes, H hidden, K teacher layers.
 import json
 import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,8 @@ def _write_at(descriptor: int, data: bytes, at: int) -> None:
 
 
 def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: dict[str, Iterable[Predictions]],
-                  scores: 'callable', shape: tuple[int, int, int], patient: bool, made_by: dict[str, str]) -> None:
+                  scores: Callable[[str, np.ndarray], dict], shape: tuple[int, int, int], patient: bool,
+                  made_by: dict[str, str]) -> None:
     """Write a result file from streams of predictions, one for each split.
 
     scores: (split name, logits [N, C]) -> {'loss', 'acc', 'answers': bool [N]} for a split with labels;
@@ -106,7 +107,7 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
 
 
 def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predictions: Iterable[Predictions],
-                 scores: 'callable', patient: bool) -> None:
+                 scores: Callable[[str, np.ndarray], dict], patient: bool) -> None:
     logits = np.empty(writer.tensors[f'{name}.pred_logit'][1], np.float32)
     for batch in predictions:
         logits[batch.rows] = batch.logits.numpy()

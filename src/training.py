@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from BERT.pytorch_pretrained_bert import BertAdam
 from BERT.pytorch_pretrained_bert.optimization import no_decay_groups
-from src.checkpoints import CRITERIA, remove_checkpoints, save_model
+from src.checkpoints import remove_checkpoints, save_model
 from src.data_processing import TokenizedSplit
 from src.KD_loss import distillation_loss, patience_loss
 from src.mixed_precision import MixedPrecision
@@ -110,6 +110,7 @@ class Trainer:
         self.mixed_precision = MixedPrecision(model, self.optimizer, self.device, settings.precision,
                                               settings.loss_scale)
         self.log = RunLog(log_folder)
+        remove_checkpoints(folder, prefix)     # an earlier run's best state is not this one's
         self.best: dict[str, tuple[float, dict]] = {}    # 'metric', 'loss' -> (value, dev scores) at the best step
         self.last: dict[str, float] = {}
         self.saved: set[str] = set()
@@ -123,11 +124,17 @@ class Trainer:
             for epoch in range(math.ceil(self.total_steps / self.steps_per_epoch)):
                 self._train_epoch(epoch, progress)
         self._save('')
-        remove_checkpoints(self.folder, self.prefix, [name for name in CRITERIA if name not in self.saved])
         seconds = time.perf_counter() - started
-        return {'steps': self.total_steps, 'dev_last': self.last, 'dev_best': self.best['metric'][1],
+        return {'steps': self.total_steps, 'dev_saved': self._saved_scores(), 'dev_last': self.last,
+                'dev_best': self.best['metric'][1],
                 'dev_lowest_loss': self.best['loss'][1], 'seconds_training': seconds - self.evaluation_seconds,
                 'seconds_evaluation': self.evaluation_seconds}
+
+    def _saved_scores(self) -> dict[str, float]:
+        """Dev scores of the state that checkpoints.best_saved finds."""
+        if '_acc' in self.saved:
+            return self.best['metric'][1]
+        return self.best['loss'][1] if '_loss' in self.saved else self.last
 
     def _train_epoch(self, epoch: int, progress: tqdm) -> None:
         order = epoch_order(self.settings.seed, epoch, len(self.split))

@@ -161,18 +161,22 @@ def test_missing_content_length(server, tmp_path):
 
 def test_what_an_earlier_run_left_is_used_only_with_a_checksum(server, tmp_path):
     server.files['/a.bin'] = CONTENT
-    part = tmp_path / 'a.bin.part'
-    part.write_bytes(CONTENT[:1000])
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
-    part.write_bytes(CONTENT)                         # complete, but never renamed: the server answers 416
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
-    part.write_bytes(CONTENT + b'more')
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
+    path, part = tmp_path / 'a.bin', tmp_path / 'a.bin.part'
+    left = [CONTENT[:1000], CONTENT,                  # the second: complete, but never renamed; the server answers 416
+            CONTENT + b'more', b'wrong start']
+    for start in left:
+        part.write_bytes(start)
+        path.unlink(missing_ok=True)
+        assert download(server.url + '/a.bin', path, SUM).read_bytes() == CONTENT
     part.write_bytes(b'wrong start')
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
-    part.write_bytes(b'wrong start')
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin').read_bytes() == CONTENT
+    assert download(server.url + '/a.bin', path).read_bytes() == CONTENT
     assert ranges_of(server) == [1000, 300_000, 300_004, None, 11, None, None]
+
+
+def test_a_right_file_is_not_fetched_again(server, tmp_path):
+    (tmp_path / 'a.bin').write_bytes(CONTENT)
+    assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
+    assert ranges_of(server) == []
 
 
 def test_wrong_bytes_are_fetched_twice_and_then_refused(server, tmp_path):

@@ -378,7 +378,7 @@ def test_metrics_refuse_shapes_that_do_not_fit(preds, labels):
 
 
 def brute_force_labels(confidence, correct, t1, t2):
-    """SPEC's text as a loop."""
+    """The rule of the labels as a loop."""
     labels = []
     for c, right in zip(confidence, correct, strict=True):
         if right:

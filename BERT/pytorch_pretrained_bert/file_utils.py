@@ -113,11 +113,13 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
     The bytes go to `path.part`. A connection that breaks, a 5xx answer or a short read is tried again up to
     `retries` times with growing waits, going on where the last attempt stopped if the server can. What an earlier
     run left is used only with a sha256: without one nothing shows that it is the start of the same file. A sum that
-    differs makes one more download from zero. timeout is in seconds, (connect, read) or one for both; progress
-    shows a bar on a terminal. Raises DownloadError."""
+    differs makes one more download from zero; a complete file that has the sum stays. timeout is in seconds, (connect,
+    read) or one for both; progress shows a bar on a terminal. Raises DownloadError."""
     path = Path(path)
     part = path.with_name(path.name + '.part')
     path.parent.mkdir(parents=True, exist_ok=True)
+    if sha256 and path.is_file() and sha256_of(path) == sha256.lower():
+        return path
     if sha256 is None:
         part.unlink(missing_ok=True)
     for last_chance in (False, True):

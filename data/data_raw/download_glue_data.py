@@ -31,6 +31,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     unpack_zip,
     zip_members,
 )
+from src.nli_data_processing import SPELLINGS  # noqa: E402
 
 GLUE_URL = 'https://dl.fbaipublicfiles.com/glue/data'
 SENTEVAL_URL = 'https://dl.fbaipublicfiles.com/senteval/senteval_data'
@@ -160,13 +161,11 @@ SOURCES = {
                            '0e13510b1bb14436ff7e2ee82338f0efb0133ecf2e73507a697dc210db3f05fd'),),
                          rename_diagnostic, ('diagnostic.tsv',)),
 }
-ALIASES = {'ax': 'diagnostic', 'mnli-m': 'MNLI', 'mnli-mm': 'MNLI', 'sst': 'SST-2', 'sst2': 'SST-2', 'sts': 'STS-B',
-           'stsb': 'STS-B'}
 
 
 def task_names(text: str) -> list[str]:
     """The tasks that a comma list names, in any case, each once; `all` names every one. Raises InputError."""
-    known = {name.lower(): name for name in SOURCES} | ALIASES
+    known = {name: task.folder for name, task in SPELLINGS.items() if task.folder in SOURCES}
     words = [word.strip() for word in text.split(',') if word.strip()]
     unknown = [word for word in words if word.lower() not in known and word.lower() != 'all']
     if unknown or not words:

@@ -43,6 +43,7 @@ class Checkpoint:
     package: str | None = None
     folder: str | None = None
     repository: str | None = None
+    lower_case: bool = True
     sha256: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,8 +58,8 @@ CHECKPOINTS = {
         sha256={'model.safetensors': '68d45e234eb4a928074dfd868cead0219ab85354cc53d20e772753c6bb9169d3',
                 'vocab.txt': UNCASED_VOCAB}),
     'bert_large_uncased': Checkpoint(repository='google-bert/bert-large-uncased'),
-    'bert_base_cased': Checkpoint(repository='google-bert/bert-base-cased'),
-    'bert_large_cased': Checkpoint(repository='google-bert/bert-large-cased'),
+    'bert_base_cased': Checkpoint(repository='google-bert/bert-base-cased', lower_case=False),
+    'bert_large_cased': Checkpoint(repository='google-bert/bert-large-cased', lower_case=False),
 }
 
 
@@ -135,9 +136,7 @@ def _from_hub(checkpoint: Checkpoint, staging: Path, base_url: str) -> None:
     for file in FILES:
         url = f'{base_url.rstrip("/")}/{checkpoint.repository}/resolve/main/{file}'
         sha256 = checkpoint.sha256.get(file) or hub_sha256(url)
-        path = staging / file
-        if not (sha256 and path.is_file() and sha256_of(path) == sha256):
-            download(url, path, sha256)
+        download(url, staging / file, sha256)
 
 
 def hub_sha256(url: str) -> str | None:
@@ -167,6 +166,8 @@ def _install(staging: Path, folder: Path, checkpoint: Checkpoint) -> None:
     except ValueError as error:
         (staging / 'config.json').unlink()
         raise InputError(f'config.json of {folder.name} is not JSON ({error}); nothing was installed') from error
+    if not checkpoint.lower_case:      # what a folder's words are like where nothing says so is lower case
+        (staging / 'tokenizer_config.json').write_text('{"do_lower_case": false}\n', encoding='utf-8')
     install_folder(staging, folder)
 
 
