@@ -13,7 +13,7 @@ more: a logistic regression on counts of common words gets about two thirds of t
 
 Some labels are disputed, as they are in MRPC: annotators disagree whether a small addition, a missing date or a rounded
 number makes two sentences different, and whether they are still the same when just the date differs. DISPUTED says
-how many of such pairs carry the minority's label. It touches about 3 % of all rows, so no model reaches 100 %.
+how many of such pairs carry the minority's label. It touches 2 to 3 % of all rows, so no model reaches 100 %.
 """
 import argparse
 import os
@@ -443,10 +443,11 @@ def to_tsv(split: str, rows: list[tuple[int, str, str]]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def write_sample_data(folder: Path = envs.SAMPLE_FOLDER, seed: int = SEED) -> None:
-    """Write the three files to `folder`, each whole or not at all, and print a line for each. Raises OSError."""
+def write_sample_data(folder: Path = envs.SAMPLE_FOLDER, seed: int = SEED) -> list[str]:
+    """Write the three files to `folder`, each whole or not at all; returns a line of text on each. Raises OSError."""
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
+    report = []
     for split, rows in make_splits(seed).items():
         path = folder / f'{split}.tsv'
         part = path.with_suffix(f'.{os.getpid()}.part')   # a name of its own: two runs may write at the same time
@@ -456,7 +457,8 @@ def write_sample_data(folder: Path = envs.SAMPLE_FOLDER, seed: int = SEED) -> No
         finally:
             part.unlink(missing_ok=True)
         labels = 'no labels' if split == 'test' else f'{sum(row[0] for row in rows)} of them paraphrases'
-        print(f'{path}: {len(rows)} pairs, {labels}')
+        report.append(f'{path}: {len(rows)} pairs, {labels}')
+    return report
 
 
 def main() -> None:
@@ -466,11 +468,12 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=SEED, help='seed of the generator (%(default)s)')
     args = parser.parse_args()
     try:
-        write_sample_data(args.data_dir, args.seed)
+        report = write_sample_data(args.data_dir, args.seed)
     except OSError as error:
         print(f'error: --data_dir {args.data_dir}: cannot write there ({error.strerror}); name a folder that can be '
               'written', file=sys.stderr)
         sys.exit(2)
+    print('\n'.join(report))
 
 
 if __name__ == '__main__':
