@@ -4,8 +4,9 @@ Legend: R rows (examples) of a split, n tokens of all of them, B rows of a batch
 """
 import contextlib
 import hashlib
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_VERSION = '1'   # raise it when the same rows get other token ids
 SPLITS = ('train', 'dev', 'test')
+ROWS_AT_ONCE = 1 << 14   # rows of text in memory at a time
 
 
 @dataclass
@@ -96,12 +98,27 @@ def truncated_lengths(first: np.ndarray, second: np.ndarray, room: int) -> tuple
     return kept, np.where(over, room - kept, second)
 
 
-def tokenize_examples(examples: list[InputExample], labels: np.ndarray | None, tokenizer: BertTokenizer,
-                      task: GlueTask, split: str, max_seq_length: int) -> TokenizedSplit:
-    """Token ids of examples, pairs cut to max_seq_length (2 or 3 of which are special tokens)."""
-    first = tokenizer.encode_texts([example.text_a for example in examples])
-    pairs = bool(examples) and examples[0].text_b is not None
-    second = tokenizer.encode_texts([example.text_b for example in examples]) if pairs else [[]] * len(examples)
+def tokenize_examples(examples: Iterable[InputExample], tokenizer: BertTokenizer, task: GlueTask, split: str,
+                      max_seq_length: int) -> TokenizedSplit:
+    """Token ids of examples, pairs cut to max_seq_length (2 or 3 of which are special tokens).
+
+    The examples are read a chunk at a time: of a large file only the ids are kept."""
+    examples, ids_of, parts = iter(examples), {}, []
+    while chunk := list(itertools.islice(examples, ROWS_AT_ONCE)):
+        labels = None if split == 'test' else label_numbers(task, chunk)
+        parts.append((*_tokenize(chunk, tokenizer, max_seq_length, ids_of), labels))
+    input_ids, lengths, first_lengths, labels = zip(*parts, strict=True)
+    return TokenizedSplit(task.name, split, np.concatenate(input_ids), np.concatenate(lengths),
+                          np.concatenate(first_lengths), None if split == 'test' else np.concatenate(labels),
+                          tokenizer.fingerprint, max_seq_length)
+
+
+def _tokenize(examples: list[InputExample], tokenizer: BertTokenizer, max_seq_length: int,
+              ids_of: dict[str, list[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(input_ids [n], lengths [R], first_lengths [R]), all int32, of at least one example."""
+    first = tokenizer.encode_texts([example.text_a for example in examples], ids_of)
+    pairs = examples[0].text_b is not None
+    second = tokenizer.encode_texts([example.text_b for example in examples], ids_of) if pairs else [[]] * len(examples)
     first_lengths = np.fromiter(map(len, first), np.int64, len(first))
     second_lengths = np.fromiter(map(len, second), np.int64, len(second))
     first_lengths, second_lengths = truncated_lengths(first_lengths, second_lengths, max_seq_length - 2 - pairs)
@@ -111,9 +128,8 @@ def tokenize_examples(examples: list[InputExample], labels: np.ndarray | None, t
         ids += cls + a[:length_a] + sep
         if pairs:
             ids += b[:length_b] + sep
-    return TokenizedSplit(task.name, split, np.array(ids, np.int32),
-                          (first_lengths + second_lengths + 2 + pairs).astype(np.int32),
-                          (first_lengths + 2).astype(np.int32), labels, tokenizer.fingerprint, max_seq_length)
+    return (np.array(ids, np.int32), (first_lengths + second_lengths + 2 + pairs).astype(np.int32),
+            (first_lengths + 2).astype(np.int32))
 
 
 def label_numbers(task: GlueTask, examples: list[InputExample]) -> np.ndarray:
@@ -124,23 +140,16 @@ def label_numbers(task: GlueTask, examples: list[InputExample]) -> np.ndarray:
     return np.array([number[example.label] for example in examples], np.int64)
 
 
-def read_examples(task: GlueTask, split: str) -> list[InputExample]:
-    """The rows of a split, from the task's folder."""
-    reader = processors[task.name.lower()]
-    return getattr(reader, f'get_{split}_examples')(task_folder(task))
-
-
 def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:
     """A split as token ids, from the cache when the same file was read before with the same tokenizer and length."""
-    source = processors[task.name.lower()].path(task_folder(task), split)
+    reader, folder = processors[task.name.lower()], task_folder(task)
+    source = reader.path(folder, split)
     key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length)]
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
     cached = _read_cache(cache)
     if cached is None:
-        examples = read_examples(task, split)
-        labels = None if split == 'test' else label_numbers(task, examples)
-        tokens = tokenize_examples(examples, labels, tokenizer, task, split, max_seq_length)
+        tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
         _write_cache(cache, tokens)
         return tokens
     return TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],

@@ -208,15 +208,15 @@ class GlueReader:
 
     def get_train_examples(self, data_dir: str | Path) -> list[InputExample]:
         """The rows of the training set, in the file's order."""
-        return self._read(data_dir, 'train')
+        return list(self.examples(data_dir, 'train'))
 
     def get_dev_examples(self, data_dir: str | Path) -> list[InputExample]:
         """The rows of the dev set, in the file's order."""
-        return self._read(data_dir, 'dev')
+        return list(self.examples(data_dir, 'dev'))
 
     def get_test_examples(self, data_dir: str | Path) -> list[InputExample]:
         """The rows of the test set, in the file's order and none left out; their label is None."""
-        return self._read(data_dir, 'test')
+        return list(self.examples(data_dir, 'test'))
 
     def get_labels(self) -> list[str | None]:
         """The labels in the order of the class numbers; [None] for regression, so its length is the outputs' number."""
@@ -238,7 +238,8 @@ class GlueReader:
         return (f'set PEAKD_GLUE to the folder that holds {self.task.folder}/, '
                 f'or get the files with `{self.task.fetch_command}`')
 
-    def _read(self, data_dir: str | Path, split: str) -> list[InputExample]:
+    def examples(self, data_dir: str | Path, split: str) -> Iterator[InputExample]:
+        """The rows of a split ('train', 'dev' or 'test') one by one, so that a large file need not fit in memory."""
         path = self.path(data_dir, split)
         layout = self.task.unlabelled if split == 'test' else self.task.labelled
         rows = _rows(path)
@@ -251,17 +252,19 @@ class GlueReader:
                 raise _bad_row(path, 1, f'expected a header with {_names(layout)}', '\t'.join(first[1]))
             rows, positions = itertools.chain([first], rows), [column.position for column in layout.columns]
         examples = self._examples(path, split, rows, layout, positions)
-        if not examples:
+        example = next(examples, None)
+        if example is None:
             raise InputError(f'{path} holds no examples; {self._remedy()}')
-        return examples
+        yield example
+        yield from examples
 
-    def _examples(self, path, split, rows, layout, positions) -> list[InputExample]:
+    def _examples(self, path, split, rows, layout, positions) -> Iterator[InputExample]:
         """One example a row; `positions` are those of layout.columns."""
         width = max(positions) + (2 if positions[-1] == -1 else 1)   # a last-column label stands behind the texts
         at_a, at_b = positions[0], positions[1] if layout.text_b else None
         at_label = positions[-1] if layout.label else None
         may_skip_short = self.task.skip_short_rows and split != 'test'   # a test row left out would shift all answers
-        examples, short, unlabelled = [], 0, 0
+        short, unlabelled = 0, 0
         for index, (line, cells) in enumerate(rows):
             label = None
             if len(cells) < width:
@@ -276,11 +279,10 @@ class GlueReader:
                     continue
                 self._check_label(path, line, label, layout)
             text_b = None if at_b is None else cells[at_b]
-            examples.append(InputExample(f'{split}-{index}', cells[at_a], text_b, label))
+            yield InputExample(f'{split}-{index}', cells[at_a], text_b, label)
         for count, kind in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
             if count:
                 logger.warning('%s: skipped %d of %d rows, %s', path, count, index + 1, kind)
-        return examples
 
     def _check_label(self, path: Path, line: int, label: str, layout: Layout) -> None:
         labels = self.task.labels

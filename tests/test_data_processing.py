@@ -21,7 +21,7 @@ from src.data_processing import (
     tokenize_examples,
     truncated_lengths,
 )
-from src.nli_data_processing import InputExample, find_task
+from src.nli_data_processing import GlueReader, InputExample, find_task
 from src.teacher_outputs import TeacherOutputs
 
 TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *'abcdefghij', *('##' + letter for letter in 'abcdefghij'),
@@ -89,7 +89,7 @@ def hf_tokenizer():
 
 def test_uncut_pairs_are_hfs(tokenizer, hf_tokenizer):
     examples = pairs_of(TEXTS)
-    split = tokenize_examples(examples, None, tokenizer, MRPC, 'train', 500)
+    split = tokenize_examples(examples, tokenizer, MRPC, 'test', 500)
     for row, (ids, first) in zip(examples, rows_of(split), strict=True):
         expected = hf_tokenizer([row.text_a], [row.text_b])      # not in lists, an empty second text is none to HF
         assert ids == expected['input_ids'][0]
@@ -99,7 +99,7 @@ def test_uncut_pairs_are_hfs(tokenizer, hf_tokenizer):
 @pytest.mark.parametrize('room', [500, 12, 4])
 def test_single_sentences_are_hfs(tokenizer, hf_tokenizer, room):
     examples = [InputExample(f'train-{n}', text) for n, text in enumerate(TEXTS)]
-    split = tokenize_examples(examples, None, tokenizer, SST2, 'train', room)
+    split = tokenize_examples(examples, tokenizer, SST2, 'test', room)
     for text, (ids, first) in zip(TEXTS, rows_of(split), strict=True):
         assert ids == hf_tokenizer(text, truncation=True, max_length=room)['input_ids'] and first == len(ids) <= room
 
@@ -107,7 +107,7 @@ def test_single_sentences_are_hfs(tokenizer, hf_tokenizer, room):
 @pytest.mark.parametrize('max_seq_length', [4, 5, 16, 31, 128])
 def test_pairs_are_cut_by_popping(tokenizer, max_seq_length):
     examples = pairs_of(TEXTS)
-    split = tokenize_examples(examples, None, tokenizer, MRPC, 'train', max_seq_length)
+    split = tokenize_examples(examples, tokenizer, MRPC, 'test', max_seq_length)
     for row, (ids, first) in zip(examples, rows_of(split), strict=True):
         a, b = pop_from_the_longer(tokenizer.tokenize(row.text_a), tokenizer.tokenize(row.text_b), max_seq_length - 3)
         assert tokenizer.convert_ids_to_tokens(ids) == ['[CLS]', *a, '[SEP]', *b, '[SEP]']
@@ -116,19 +116,28 @@ def test_pairs_are_cut_by_popping(tokenizer, max_seq_length):
 
 
 def test_what_a_split_holds(tokenizer):
-    labels = np.array([1, 0])
     examples = [InputExample('dev-0', 'the bag', 'a cab', '1'), InputExample('dev-1', 'the', '', '0')]
-    split = tokenize_examples(examples, labels, tokenizer, MRPC, 'dev', 10)
+    split = tokenize_examples(examples, tokenizer, MRPC, 'dev', 10)
     ids = {token: index for index, token in enumerate(TOKENS)}
     assert split.input_ids.tolist() == [ids[token] for token in (
         '[CLS] the bag [SEP] a cab [SEP] [CLS] the [SEP] [SEP]').split()]
     assert (split.lengths.tolist(), split.first_lengths.tolist(), split.starts.tolist()) == ([7, 4], [4, 3], [0, 7, 11])
     assert (split.task, split.split, split.max_seq_length, len(split)) == ('MRPC', 'dev', 10, 2)
-    assert split.labels is labels and split.tokenizer == tokenizer.fingerprint
+    assert split.labels.tolist() == [1, 0] and split.tokenizer == tokenizer.fingerprint
+
+
+def test_chunks_change_nothing(tokenizer, monkeypatch):
+    examples = [InputExample('', 'the ' * n, 'a cab', str(n % 2)) for n in range(7)]
+    whole = tokenize_examples(examples, tokenizer, MRPC, 'train', 8)
+    monkeypatch.setattr(data_processing, 'ROWS_AT_ONCE', 3)
+    read = []
+    chunked = tokenize_examples((read.append(row) or row for row in examples), tokenizer, MRPC, 'train', 8)
+    assert read == examples and chunked.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert_same(chunked, whole)
 
 
 def test_special_tokens_in_the_text_are_text(tokenizer):
-    split = tokenize_examples([InputExample('dev-0', 'the [SEP] bag', 'a')], None, tokenizer, MRPC, 'dev', 50)
+    split = tokenize_examples([InputExample('test-0', 'the [SEP] bag', 'a')], tokenizer, MRPC, 'test', 50)
     assert rows_of(split)[0][0].count(tokenizer.sep_id) == 2
 
 
@@ -326,9 +335,9 @@ def assert_same(one, other):
 @pytest.fixture
 def reads(monkeypatch):
     """The splits read from their files, as [(task, split)]."""
-    seen, read = [], data_processing.read_examples
-    monkeypatch.setattr(data_processing, 'read_examples',
-                        lambda task, split: (seen.append((task.name, split)), read(task, split))[1])
+    seen, read = [], GlueReader.examples
+    monkeypatch.setattr(GlueReader, 'examples',
+                        lambda self, folder, split: (seen.append((self.task.name, split)), read(self, folder, split))[1])
     return seen
 
 
@@ -340,7 +349,7 @@ def refuse(*arguments):
     (MRPC, 'train', np.int64), (STSB, 'train', np.float32), (MRPC, 'test', None)], ids=['MRPC', 'STS-B', 'test'])
 def test_the_cache_gives_the_same_and_spares_the_reading(glue, tokenizer, monkeypatch, task, split, kind):
     first = load_split(task, split, tokenizer, 20)
-    monkeypatch.setattr(data_processing, 'read_examples', refuse)
+    monkeypatch.setattr(GlueReader, 'examples', refuse)
     monkeypatch.setattr(data_processing, 'tokenize_examples', refuse)
     assert_same(load_split(task, split, tokenizer, 20), first)
     assert (None if first.labels is None else first.labels.dtype) == kind
@@ -349,7 +358,7 @@ def test_the_cache_gives_the_same_and_spares_the_reading(glue, tokenizer, monkey
 
 def test_a_loaded_split_is_the_tokenized_file(glue, tokenizer):
     examples = [InputExample('', f'the bag {"cab " * n}', f'a {"bag " * n}.', str(n % 2)) for n in range(12)]
-    expected = tokenize_examples(examples, np.arange(12) % 2, tokenizer, MRPC, 'train', 20)
+    expected = tokenize_examples(examples, tokenizer, MRPC, 'train', 20)
     assert_same(load_split(MRPC, 'train', tokenizer, 20), expected)
 
 

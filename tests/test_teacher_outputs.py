@@ -199,7 +199,7 @@ def test_another_vocabulary_is_another_tokenizer(taught, outputs, tmp_path):
     vocabulary = tmp_path / 'vocab.txt'
     vocabulary.write_text('\n'.join([*VOCABULARY, 'lantern']) + '\n')
     examples = [InputExample(str(row), 'a dog', 'a cat', '1') for row in range(60)]
-    split = tokenize_examples(examples, np.ones(60, np.int64), BertTokenizer(vocabulary), find_task('MRPC'), 'train', 20)
+    split = tokenize_examples(examples, BertTokenizer(vocabulary), find_task('MRPC'), 'train', 20)
     with pytest.raises(InputError, match='its tokenizer differ'):
         outputs.check('train', split)
 
