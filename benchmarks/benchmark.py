@@ -2,7 +2,7 @@
 
     pip install -r requirements-bench.txt
     PEAKD_GLUE=... python benchmarks/benchmark.py --quick      training steps, fp32, evaluation; under 10 minutes
-    PEAKD_GLUE=... python benchmarks/benchmark.py              more repetitions
+    PEAKD_GLUE=... python benchmarks/benchmark.py              more repetitions, then pipeline.py and scale.py; an hour
 
 Batches of 32 rows drawn at random, dropout on. The contenders take turns on the same rows; a ratio is that of the
 medians, its spread the ratio's range between the quartiles of both. Weights are random: they do not change the time.
@@ -22,8 +22,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-import envs  # noqa: E402
 from benchmarks.contenders import HF, MAX_SEQ_LENGTH, Ours, Published  # noqa: E402
+from benchmarks.pipeline import benchmark_pipeline  # noqa: E402
+from benchmarks.scale import benchmark_scale  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
 from src.data_processing import TokenizedSplit, load_split  # noqa: E402
@@ -131,7 +132,7 @@ def benchmark_sps(split: TokenizedSplit, quick: bool) -> dict:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='fewer repetitions')
+    parser.add_argument('--quick', action='store_true', help='fewer repetitions, and no pipeline and scale')
     args = parser.parse_args()
     keep_freed_memory()
     torch.manual_seed(0)
@@ -144,7 +145,9 @@ def main() -> None:
         results |= benchmark_shape(name, config, split, args.quick, peak)
         print(json.dumps(results), flush=True)
     results |= benchmark_sps(split, args.quick)
-    (envs.OUTPUTS_FOLDER / 'benchmark').mkdir(parents=True, exist_ok=True)
+    if not args.quick:
+        print(json.dumps(results), flush=True)
+        results |= benchmark_pipeline() | benchmark_scale()
     print(json.dumps(results))
 
 

@@ -35,7 +35,7 @@ def padded(split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -
 class Published:
     """pytorch-pretrained-bert 0.6.2."""
 
-    def __init__(self, split: TokenizedSplit, config: BertConfig):
+    def __init__(self, split: TokenizedSplit, config: BertConfig, classes: int = CLASSES):
         logging.disable(logging.INFO)
         warnings.filterwarnings('ignore')
         from pytorch_pretrained_bert import modeling, optimization
@@ -43,7 +43,7 @@ class Published:
         self.split = split
         shape = modeling.BertConfig(config.vocab_size, config.hidden_size, config.num_hidden_layers,
                                     config.num_attention_heads, config.intermediate_size)
-        self.model = modeling.BertForSequenceClassification(shape, CLASSES)
+        self.model = modeling.BertForSequenceClassification(shape, classes)
         named = list(self.model.named_parameters())
         plain = ('bias', 'LayerNorm')
         groups = [{'params': [p for n, p in named if not any(word in n for word in plain)], 'weight_decay': 0.01},

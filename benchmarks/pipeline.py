@@ -1,0 +1,168 @@
+"""The whole pipeline on real MRPC, published code against the scripts of this repository, 6 layers of width 384.
+
+    PEAKD_GLUE=... python benchmarks/pipeline.py
+
+Teacher, its outputs on all splits, PTP of an SPS student of 3 layers, and that student with PKD: two epochs each, dev
+scored every 10 steps of the second epoch and at the ends of both. The scripts of this repository run as a user runs
+them: start, tokenising and saving count. Of the published code only training, evaluation and dump count. The last line
+is one JSON object. Takes about half an hour on 2 cores.
+"""
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import envs  # noqa: E402
+from benchmarks.contenders import MAX_SEQ_LENGTH, Published, padded  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
+from src.data_processing import SPLITS, TokenizedSplit, load_split  # noqa: E402
+from src.KD_loss import distillation_loss, patience_layers, patience_loss  # noqa: E402
+from src.nli_data_processing import PTP_CLASSES, find_task  # noqa: E402
+from src.utils import keep_freed_memory, run_script  # noqa: E402
+
+CHECKPOINT, LAYERS, STUDENT_LAYERS, EPOCHS, EVAL_EVERY, BATCH = 'minilm-l6', 6, 3, 2, 10, 32
+
+
+def share_and_shuffle(encoder: nn.Module) -> None:
+    """Let the layers of a published encoder run twice, query and key exchanged the second time (SPS)."""
+    again = []
+    for layer in encoder.layer:
+        second = copy.copy(layer)
+        second._modules = dict(layer._modules)
+        second.attention = copy.copy(layer.attention)
+        second.attention._modules = dict(layer.attention._modules)
+        attention = second.attention.self = copy.copy(layer.attention.self)
+        attention._modules = dict(layer.attention.self._modules)
+        attention.query, attention.key = layer.attention.self.key, layer.attention.self.query
+        again.append(second)
+    encoder.layer = nn.ModuleList([*encoder.layer, *again])
+
+
+class PublishedStage(Published):
+    """Training, evaluation and dump of one model of the published code."""
+
+    def __init__(self, splits: dict[str, TokenizedSplit], config: BertConfig, classes: int, shared: bool):
+        super().__init__(splits['train'], config, classes)
+        self.splits = splits
+        if shared:
+            share_and_shuffle(self.model.bert.encoder)
+
+    def forward(self, split: TokenizedSplit, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B, C], pooled output [B, H], [CLS] states [B, L, H]."""
+        encoded_layers, pooled = self.model.bert(*padded(split, rows, MAX_SEQ_LENGTH), output_all_encoded_layers=True)
+        states = torch.stack([hidden[:, 0] for hidden in encoded_layers], dim=1)
+        return self.model.classifier(self.model.dropout(pooled)), pooled, states
+
+    def outputs(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What `forward` gives for all rows of a split, in batches."""
+        self.model.eval()
+        with torch.no_grad():
+            for start in range(0, len(self.splits[name]), BATCH):
+                yield self.forward(self.splits[name], np.arange(start, min(start + BATCH, len(self.splits[name]))))
+
+    def train(self, loss: Callable[[np.ndarray, Tensor, Tensor], Tensor]) -> None:
+        """EPOCHS epochs; loss: (rows, logits, [CLS] states) -> scalar."""
+        rng = np.random.default_rng(0)
+        for epoch in range(EPOCHS):
+            order = rng.permutation(len(self.split))
+            starts = range(0, len(order), BATCH)
+            for step, start in enumerate(starts, start=1):
+                rows = order[start:start + BATCH]
+                self.model.train()
+                logits, _, states = self.forward(self.split, rows)
+                loss(rows, logits, states).backward()
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+                if step == len(starts) or (epoch and step % EVAL_EVERY == 0):
+                    for _ in self.outputs('dev'):
+                        pass
+
+
+def published_seconds(splits: dict[str, TokenizedSplit], config: BertConfig) -> dict[str, float]:
+    """Seconds of each stage of the published code; weights are random, which does not change the time."""
+    seconds, labels = {}, torch.from_numpy(splits['train'].labels)
+    student_config = BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': STUDENT_LAYERS})
+
+    def timed(name: str, work: Callable[[], object]):
+        started = time.perf_counter()
+        result = work()
+        seconds[name] = time.perf_counter() - started
+        print(f'published {name} {seconds[name]:.1f} s', file=sys.stderr, flush=True)
+        return result
+
+    teacher = PublishedStage(splits, config, 2, shared=False)
+    timed('teacher', lambda: teacher.train(lambda rows, logits, _: nn.functional.cross_entropy(logits, labels[rows])))
+    dump = timed('dump', lambda: {name: list(teacher.outputs(name)) for name in SPLITS})
+    teacher_logits, _, teacher_states = (torch.cat(parts) for parts in zip(*dump['train'], strict=True))
+
+    ptp_labels = torch.from_numpy(np.random.default_rng(0).integers(0, len(PTP_CLASSES), len(labels)))
+    pretrained = PublishedStage(splits, student_config, len(PTP_CLASSES), shared=True)
+    timed('ptp', lambda: pretrained.train(
+        lambda rows, logits, _: nn.functional.cross_entropy(logits, ptp_labels[rows])))
+
+    layers, passes = patience_layers(2 * STUDENT_LAYERS, LAYERS)
+
+    def pkd_loss(rows: np.ndarray, logits: Tensor, states: Tensor) -> Tensor:
+        loss, _, _ = distillation_loss(logits, labels[rows], teacher_logits[rows], 10.0, 0.7)
+        return loss + 100 * patience_loss(teacher_states[rows][:, layers], states[:, passes], True)
+
+    student = PublishedStage(splits, student_config, 2, shared=True)
+    timed('student', lambda: student.train(pkd_loss))
+    return seconds
+
+
+def our_seconds() -> dict[str, float]:
+    """Seconds of each script of this repository, from start to end of the process."""
+    common = ['--task', 'MRPC', '--bert_model', CHECKPOINT, '--teacher_hidden_layers', str(LAYERS)]
+    train = [*common, '--num_train_epochs', str(EPOCHS), '--eval_every', str(EVAL_EVERY), '--saving_criterion_acc=-1']
+    student = [*train, '--model_type', 'SPS', '--student_hidden_layers', str(STUDENT_LAYERS)]
+    stages = {'teacher': ['NLI_KD_training.py', *train, '--train_type', 'ft', '--train_seed', '1'],
+              'dump': ['save_teacher_outputs.py', *common],
+              'ptp': ['PTP.py', *student, '--PTP_seed', '1'],
+              'student': ['NLI_KD_training.py', *student, '--train_type', 'pkd', '--train_seed', '1',
+                          '--load_model', f'PTP.SPS_{STUDENT_LAYERS}layer.encoder.pkl']}
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (script, *flags) in stages.items():
+            started = time.perf_counter()
+            done = subprocess.run([sys.executable, str(envs.PROJECT_FOLDER / script), *flags], text=True,
+                                  capture_output=True, env={**os.environ, 'PEAKD_OUTPUTS': folder})
+            seconds[name] = time.perf_counter() - started
+            if done.returncode:
+                sys.exit(f'{script}\n{done.stdout}{done.stderr}')
+            print(f'ours {name} {seconds[name]:.1f} s', file=sys.stderr, flush=True)
+    return seconds
+
+
+def benchmark_pipeline() -> dict[str, float]:
+    """Ratio of the whole and of each stage, and the seconds of ours."""
+    keep_freed_memory()
+    tokenizer = BertTokenizer.from_pretrained(checkpoint_folder(CHECKPOINT))
+    splits = {name: load_split(find_task('MRPC'), name, tokenizer, MAX_SEQ_LENGTH) for name in SPLITS}
+    ours = our_seconds()
+    published = published_seconds(splits, BertConfig(len(tokenizer.vocab), 384, LAYERS, 12, 1536))
+    stages = {f'pipeline_{name}_vs_published': round(published[name] / ours[name], 2) for name in ours}
+    return {'pipeline_vs_published': round(sum(published.values()) / sum(ours.values()), 2), **stages,
+            'pipeline_seconds': round(sum(ours.values()), 1),
+            'pipeline_published_seconds': round(sum(published.values()), 1)}
+
+
+def main() -> None:
+    """Measure and print."""
+    print(json.dumps(benchmark_pipeline()))
+
+
+if __name__ == '__main__':
+    run_script(main)
