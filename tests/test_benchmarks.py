@@ -1,0 +1,55 @@
+"""The benchmark compares like with like: its published contenders compute what this repository computes."""
+import numpy as np
+import pytest
+import torch
+
+from BERT.pytorch_pretrained_bert import BertConfig
+from src.data_processing import TokenizedSplit
+from src.modeling import SequenceClassifier, wiring
+
+pytest.importorskip('pytorch_pretrained_bert')
+from benchmarks import pipeline, scale  # noqa: E402
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    lengths = np.array([9, 17, 30, 12], np.int32)
+    return TokenizedSplit('MRPC', 'train', rng.integers(5, 60, lengths.sum()).astype(np.int32), lengths,
+                          np.array([4, 8, 15, 6], np.int32), np.array([0, 1, 1, 0]), 'none', 128)
+
+
+@pytest.mark.parametrize('model_type', ['Original', 'SPS'])
+def test_published_stage_computes_what_our_model_computes(rows, model_type):
+    config = BertConfig(60, 32, 2, 4, 64)
+    torch.manual_seed(0)
+    ours = SequenceClassifier(BertConfig.from_dict({**config.to_dict(), 'passes': wiring(model_type, 2)}), 2).eval()
+    published = pipeline.PublishedStage({'train': rows}, config, 2, shared=model_type == 'SPS')
+    names = dict(published.model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, value in ours.encoder.named_parameters():
+            names[name].copy_(value)
+        for name, value in ours.classifier.named_parameters():
+            names[name].copy_(value)
+        wanted = ours(rows.batch(np.array([2, 1, 3, 0])))
+        published.model.eval()
+        found = published.forward(rows, np.array([2, 1, 3, 0]))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-5)
+
+
+def test_shared_layers_of_the_published_stage_are_stored_once(rows):
+    config = BertConfig(60, 32, 2, 4, 64)
+    plain, shared = (pipeline.PublishedStage({'train': rows}, config, 2, shared) for shared in (False, True))
+    counts = [sum(p.numel() for p in stage.model.parameters()) for stage in (plain, shared)]
+    assert counts[0] == counts[1] and len(shared.model.bert.encoder.layer) == 4
+
+
+def test_scale_runs_all_stages_and_counts_them(monkeypatch):
+    monkeypatch.setattr(scale, 'FEW', 64)
+    monkeypatch.setattr(scale, 'MANY', 128)
+    monkeypatch.setattr(scale, 'STEPS', 2)
+    monkeypatch.setattr(scale, 'DEV_ROWS', 16)
+    figures = scale.benchmark_scale()
+    assert {f'scale_{stage}_peak_growth_mb' for stage in ('dump', 'ptp', 'pkd')} < figures.keys()
+    assert all(value > 0 for name, value in figures.items() if 'growth' not in name)
