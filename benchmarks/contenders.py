@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from BERT.pytorch_pretrained_bert import BertConfig
 from src.data_processing import TokenizedSplit
+from src.evaluation import predict
 from src.modeling import SequenceClassifier, wiring
 from src.training import Objective, Settings, Trainer
-from src.utils import autocast
 
 LEARNING_RATE, CLASSES, MAX_SEQ_LENGTH = 2e-5, 2, 128
 
@@ -120,8 +120,5 @@ class Ours:
 
     def predict(self, rows: np.ndarray) -> None:
         """Logits, pooled outputs and [CLS] states of rows in batches of 32, sorted by length."""
-        self.model.eval()
-        rows = self.split.by_length(rows)
-        with torch.inference_mode(), autocast(torch.device('cpu'), self.precision):
-            for start in range(0, len(rows), 32):
-                self.model(self.split.batch(rows[start:start + 32]))
+        for _ in predict(self.model, self.split.part(rows), 32, self.precision):
+            pass

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,20 @@ class TokenizedSplit:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def part(self, rows: np.ndarray) -> 'TokenizedSplit':
+        """The rows with these numbers, in that order, as a split of their own."""
+        return replace(self, input_ids=self._tokens(rows), lengths=self.lengths[rows],
+                       first_lengths=self.first_lengths[rows], labels=None if self.labels is None else self.labels[rows])
+
     def batch(self, rows: np.ndarray) -> TokenBatch:
         """The rows with these numbers, which stand by_length, as what BERT reads."""
+        return packed_batch(self._tokens(rows), self.first_lengths[rows], self.lengths[rows])
+
+    def _tokens(self, rows: np.ndarray) -> np.ndarray:
+        """Token ids of these rows, one after the other."""
         lengths = self.lengths[rows]
         before = np.cumsum(lengths) - lengths
-        places = np.repeat(self.starts[rows] - before, lengths) + np.arange(lengths.sum())
-        return packed_batch(self.input_ids[places], self.first_lengths[rows], lengths)
+        return self.input_ids[np.repeat(self.starts[rows] - before, lengths) + np.arange(lengths.sum())]
 
     def by_length(self, rows: np.ndarray) -> np.ndarray:
         """The same rows, longest first: attention takes neighbours together. The order in a batch changes no result."""
