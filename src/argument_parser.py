@@ -14,25 +14,25 @@ TRAIN, PTP, TEACHER = 'NLI_KD_training.py', 'PTP.py', 'save_teacher_outputs.py'
 DEFAULT_EPOCHS = {'ft': 4.0, 'kd': 6.0, 'pkd': 6.0}
 
 
+def _boolean(text: str) -> bool:
+    return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+
+
+def _integers(text: str) -> list[int]:
+    return [int(part) for part in text.split(',')]
+
+
+# What the types of flags take, in words
+WORDS = {str: 'text', int: 'a whole number', float: 'a number', _boolean: 'True or False',
+         _integers: 'whole numbers between commas, as in 1,3,5'}
+
+
 def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     """A flag's type that also takes the word None."""
     def convert(text: str):
         return None if text == 'None' else kind(text)
-    convert.__name__ = kind.__name__.lstrip('_')
+    WORDS[convert] = f'{WORDS[kind]}, or None'
     return convert
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in ('true', 'false', '1', '0'):
-        raise argparse.ArgumentTypeError(f'{text!r} must be True or False')
-    return text.lower() in ('true', '1')
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(',')]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'{text!r} must be whole numbers between commas, as in 1,3,5') from None
 
 
 class Flag(NamedTuple):
@@ -98,16 +98,38 @@ FLAGS = [
 
 
 class _Parser(argparse.ArgumentParser):
+    """Notes values that cannot be converted in `problems` and goes on, so that all problems are told at once."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.problems: list[str] = []
+
     def error(self, message: str):
         raise InputError(message)
 
+    def converter(self, flag: Flag) -> Callable[[str], Any]:
+        """The flag's type; for a value that it does not take it gives the flag's default."""
+        def convert(text: str):
+            try:
+                return flag.kind(text)
+            except (ValueError, KeyError):
+                self.problems.append(f'--{flag.dest} {text!r}: must be {WORDS[flag.kind]}')
+                return flag.default
+        return convert
 
-def _parser(script: str, description: str, defaults: dict[str, Any]) -> argparse.ArgumentParser:
+    def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+        """As argparse's, but notes arguments that no flag takes."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        self.problems += [f'{" ".join(unknown)}: no such flag'] if unknown else []
+        return parsed
+
+
+def _parser(script: str, description: str, defaults: dict[str, Any]) -> _Parser:
     parser = _Parser(script, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag in FLAGS:
         if script in flag.scripts:
             default = defaults.get(flag.dest, flag.default)
-            parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=flag.kind,
+            parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=parser.converter(flag),
                                 default=default, metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
                                 help=f'{flag.help} ({default})')
     if script != TEACHER:
@@ -135,8 +157,9 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     if getattr(args, 'recommended', False):
         parser = _parser(script, description, defaults | recommended_settings(script, vars(args)))
         args = parser.parse_args(argv)
+    problems = list(parser.problems)
     args.given = _given(parser, argv)
-    problems = _problems(args)
+    problems += _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name

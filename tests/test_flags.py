@@ -226,13 +226,16 @@ def test_a_flag_without_effect_is_told(name, value):
 def test_all_problems_stand_in_one_message():
     words = ('--task Foo --train_type xyz --model_type SPS --passes 1,2 --fp16 True --precision fp32 --alpha 2 '
              '--learning_rate -1 --train_batch_size 2 --gradient_accumulation_steps 4 --student_hidden_layers 2 '
-             '--layer_initialization 1 --freeze_layer 5 --train_seed -1')
+             '--layer_initialization 1 --freeze_layer 5 --train_seed -1 --beta high --fc_layer_idx 1; --loss_scale '
+             'x --eval_every 1.5 --no_such_flag 7')
     with pytest.raises(InputError) as caught:
         arguments(TRAIN, *words.split())
     message = str(caught.value)
     assert '\n' not in message
     for part in ("'Foo'", "'xyz'", '--passes', '--fp16', '--alpha 2', '--learning_rate -1',
-                 '--gradient_accumulation_steps 4', '--layer_initialization', '--freeze_layer 5', '--train_seed -1'):
+                 '--gradient_accumulation_steps 4', '--layer_initialization', '--freeze_layer 5', '--train_seed -1',
+                 "--beta 'high': must be a number", "--fc_layer_idx '1;': must be whole numbers", "--loss_scale 'x'",
+                 "--eval_every '1.5': must be a whole number, or None", '--no_such_flag 7: no such flag'):
         assert part in message, part
 
 
