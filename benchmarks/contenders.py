@@ -12,13 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from BERT.pytorch_pretrained_bert import BertConfig
-from src.data_processing import TokenizedSplit
+from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder
+from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict
 from src.modeling import SequenceClassifier, wiring
+from src.nli_data_processing import find_task
 from src.training import Objective, Settings, Trainer
 
-LEARNING_RATE, CLASSES, MAX_SEQ_LENGTH = 2e-5, 2, 128
+LEARNING_RATE, CLASSES, MAX_SEQ_LENGTH, WORDS = 2e-5, 2, 128, 30522
+SHAPES = {'bert_base': BertConfig(WORDS), 'width_384': BertConfig(WORDS, 384, 6, 12, 1536)}
+
+
+def mrpc_train() -> TokenizedSplit:
+    """MRPC's training set, in the words of bert-base-uncased, which minilm-l6 shares."""
+    return load_split(find_task('MRPC'), 'train', BertTokenizer.from_pretrained(checkpoint_folder('minilm-l6')),
+                      MAX_SEQ_LENGTH)
 
 
 def padded(split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -> tuple[Tensor, Tensor, Tensor]:

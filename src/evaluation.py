@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from BERT.pytorch_pretrained_bert.inference import packed_for_inference
 from src.data_processing import TokenizedSplit
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
-from src.utils import autocast
+from src.utils import PRECISIONS, autocast
 
 
 class Predictions(NamedTuple):
@@ -31,10 +32,11 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
     was_training = model.training
     model.eval()
     try:
-        for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
-            with torch.inference_mode(), autocast(device, precision):
-                outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
-            yield Predictions(rows, *outputs)
+        with packed_for_inference(model.encoder, PRECISIONS[precision]):
+            for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+                with torch.inference_mode(), autocast(device, precision):
+                    outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
+                yield Predictions(rows, *outputs)
     finally:
         model.train(was_training)
 

@@ -193,11 +193,10 @@ def test_batches_equal_naive_padding():
     batch, naive = split.batch(rows), rows_of(split)
     width = max(len(naive[row][0]) for row in rows)
     padded = np.array([naive[row][0] + [-1] * (width - len(naive[row][0])) for row in rows])
-    grid, example = batch.layout.to_grid(batch.input_ids[:, None])[:, 0].numpy(), 0
-    for group in batch.layout.groups:
-        part = grid[group.start:group.start + group.examples * group.tokens].reshape(group.examples, group.tokens)
-        mask = group.mask[:, 0, 0].numpy()
-        for got, allowed in zip(part, mask, strict=True):
+    ids, example = batch.input_ids[batch.layout.rows].numpy(), 0
+    for group, mask in zip(batch.layout.groups, batch.layout.masks(), strict=True):
+        part = ids[group.start:group.start + group.examples * group.tokens].reshape(group.examples, group.tokens)
+        for got, allowed in zip(part, mask[:, 0, 0].numpy(), strict=True):
             assert got[allowed].tolist() == [index for index in padded[example] if index >= 0]
             example += 1
     assert example == 20

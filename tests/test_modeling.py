@@ -279,9 +279,10 @@ def test_dropout_rates_and_places(monkeypatch):
     seen = []
     monkeypatch.setattr(bert_modeling, 'dropout', lambda x, p: (seen.append((p, x.dim())), x)[1])
     monkeypatch.setattr(bert_modeling, 'dropout_add', lambda x, residual, p: (seen.append((p, 2)), x + residual)[1])
+    monkeypatch.setattr(bert_modeling, 'attention', lambda query, *rest: (seen.append((rest[-1], 'weights')), query)[1])
     model = BertModel(BertConfig(99, 8, 2, 2, 8, hidden_dropout_prob=0.25, attention_probs_dropout_prob=0.5))
     model.train()(*random_batch())
-    assert seen == [(0.25, 2)] + 2 * [(0.5, 4), (0.25, 2), (0.25, 2)]
+    assert seen == [(0.25, 2)] + 2 * [(0.5, 'weights'), (0.25, 2), (0.25, 2)]
     seen.clear()
     model.eval()(*random_batch())
     assert all(p == 0 for p, _ in seen)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel
-from BERT.pytorch_pretrained_bert.dropout import dropout, dropout_add, keep_mask
-from BERT.pytorch_pretrained_bert.modeling import attend
+from BERT.pytorch_pretrained_bert.attention import _Attention, attention
+from BERT.pytorch_pretrained_bert.dropout import STEPS, dropout, dropout_add, keep_mask
+from BERT.pytorch_pretrained_bert.inference import PackedLinear, can_pack, packed_for_inference
 from BERT.pytorch_pretrained_bert.packing import packed_batch, packed_layout
 from src.modeling import SequenceClassifier, wiring
 
@@ -16,7 +17,7 @@ from src.modeling import SequenceClassifier, wiring
 BATCHES = {
     'ragged': [17, 12, 9, 9, 5, 3], 'equal': [11] * 5, 'equal, no padding': [16] * 8, 'one': [7], 'one of 128': [128],
     'one of two tokens': [2], 'over a group': [30, 21, 20, 13, 13, 9, 8, 7, 6], 'three groups': list(range(20, 2, -1)),
-    'up to 128': [128, 128, 100, 64, 3], 'rows a multiple of 128': [64, 40, 24],
+    'up to 128': [128, 128, 100, 64, 3], 'rows a multiple of 64': [64, 40, 24],
     'unsorted': [3, 40, 8, 17, 2, 33, 9, 9, 26],
 }
 PASSES = {'plain': None, 'SPS': wiring('SPS', 2), 'one pass': [[1, True]]}
@@ -130,7 +131,7 @@ def gradients_of_used(model, outputs):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-@pytest.mark.parametrize('case', ['ragged', 'rows a multiple of 128', 'three groups'])
+@pytest.mark.parametrize('case', ['ragged', 'rows a multiple of 64', 'three groups'])
 def test_spare_rows_get_no_gradient_and_have_no_effect(case):
     model, (packed, _) = random_model(PASSES['SPS']).encoder.bert, random_batch(BATCHES[case])
     n = packed.layout.num_tokens
@@ -149,57 +150,147 @@ def test_spare_rows_get_no_gradient_and_have_no_effect(case):
 
 def test_a_batch_written_out():
     batch = packed_batch(np.array([11, 12, 13, 14, 21, 22, 23]), np.array([3, 2]), np.array([4, 3]))
-    assert batch.input_ids.tolist() == [11, 12, 13, 14, 21, 22, 23] + [0] * 121
-    assert batch.segment_ids.tolist() == [0, 0, 0, 1, 0, 0, 1] + [0] * 121
-    assert batch.position_ids.tolist() == [0, 1, 2, 3, 0, 1, 2] + [0] * 121
+    assert batch.input_ids.tolist() == [11, 12, 13, 14, 21, 22, 23] + [0] * 57
+    assert batch.segment_ids.tolist() == [0, 0, 0, 1, 0, 0, 1] + [0] * 57
+    assert batch.position_ids.tolist() == [0, 1, 2, 3, 0, 1, 2] + [0] * 57
     assert batch.layout.first_rows.tolist() == [0, 4] and batch.layout.num_tokens == 7
     assert all(ids.dtype == torch.int64 for ids in batch[:3])
-    group, = batch.layout.groups
-    assert group[:4] == (0, 0, 2, 8)
-    assert group.mask.tolist() == [[[[True] * 4 + [False] * 4]], [[[True] * 3 + [False] * 5]]]
-    assert batch.layout.rows.tolist() == [0, 1, 2, 3, *[127] * 4, 4, 5, 6, *[127] * 5]
-    assert batch.layout.places.tolist() == [0, 1, 2, 3, 8, 9, 10] + [0] * 121
+    assert batch.layout.groups == [(0, 0, 2, 8)]
+    mask, = batch.layout.masks()
+    assert mask.tolist() == [[[[True] * 4 + [False] * 4]], [[[True] * 3 + [False] * 5]]]
+    bias, = batch.layout.biases(2, torch.float32)
+    assert torch.equal(bias == 0, mask.view(2, 1, 8).repeat_interleave(2, 0)) and bias.min() == torch.finfo(bias.dtype).min
+    assert batch.layout.rows.tolist() == [0, 1, 2, 3, *[63] * 4, 4, 5, 6, *[63] * 5]
     assert batch.to('cpu') is batch
+    rows = torch.arange(64 * 2)[:, None].float()                    # 64 rows of two heads of width 1
+    heads = batch.layout.to_heads(rows.view(64, 2), 2).view(2, 2, 8).tolist()
+    assert heads[0] == [[0, 2, 4, 6, *[126] * 4], [1, 3, 5, 7, *[127] * 4]]
+    assert heads[1] == [[8, 10, 12, *[126] * 5], [9, 11, 13, *[127] * 5]]
 
 
 @pytest.mark.parametrize('lengths', BATCHES.values(), ids=BATCHES)
-def test_rows_go_to_the_grid_and_back(lengths):
+def test_rows_go_to_heads_and_back(lengths):
     layout = packed_layout(np.array(lengths))
-    assert len(layout.places) % 128 == 0 and 0 < len(layout.places) - sum(lengths) <= 128
-    rows = torch.randn(len(layout.places), 2, dtype=torch.float64, requires_grad=True)
-    grid = layout.to_grid(rows)
+    n, heads, width = sum(lengths), 3, 2
+    assert layout.num_rows % 64 == 0 and 0 < layout.num_rows - n <= 64
+    rows = torch.randn(layout.num_rows, heads * width, dtype=torch.float64, requires_grad=True)
+    moved = layout.to_heads(rows, heads)
     starts, example, place = np.cumsum([0, *lengths]), 0, 0
-    for group in layout.groups:
-        assert group[:2] == (place, example) and group.tokens % 8 == 0 and 1 <= group.examples <= 8
+    for group, mask in zip(layout.groups, layout.masks(), strict=True):
+        size = group.examples * group.tokens
+        assert group[:2] == (place, example) and group.tokens % 8 == 0
+        part = moved[place * heads:(place + size) * heads].view(group.examples, heads, group.tokens, width)
         for one in range(group.examples):
-            length, at = lengths[example], place + one * group.tokens
-            assert torch.equal(grid[at:at + length], rows[starts[example]:starts[example] + length])
-            assert (grid[at + length:at + group.tokens] == rows[-1]).all()
-            assert group.mask[one, 0, 0].tolist() == [t < length for t in range(group.tokens)]
+            length = lengths[example]
+            expected = rows[starts[example]:starts[example] + length].view(length, heads, width).transpose(0, 1)
+            assert torch.equal(part[one, :, :length], expected)
+            assert (part[one, :, length:] == rows[-1].view(heads, 1, width)).all()
+            assert mask[one, 0, 0].tolist() == [t < length for t in range(group.tokens)]
             example += 1
-        assert group.tokens - max(lengths[group.first_example:example]) in range(8)
-        place += group.examples * group.tokens
-    assert example == len(lengths) and place == len(grid)
-    back = layout.to_rows(grid)
-    n = sum(lengths)
+        of_group = lengths[group.first_example:example]
+        assert group.tokens - max(of_group) in range(8) and min(of_group) >= 0.75 * max(of_group)
+        place += size
+    assert example == len(lengths) and place * heads == len(moved)
+    back = layout.to_rows(moved, heads)
     assert torch.equal(back[:n], rows[:n]) and (back[n:] == 0).all()
     weight = torch.randn_like(rows)
     gradient, = torch.autograd.grad((back * weight).sum(), rows)
     assert torch.equal(gradient[:n], weight[:n]) and (gradient[n:] == 0).all()
 
 
-def test_attention_with_dropout_that_drops_nothing_equals_attention_without():
-    """With dropout the product is written out; a rate that rounds to 0 leaves that path and drops nothing."""
+# Attention
+
+def head_rows(layout, heads, first_only=False, width=4):
+    """Random query, key and value of a layout."""
     torch.manual_seed(1)
-    query, key, value = torch.randn(3, 2, 4, 6, 8, dtype=torch.float64)
-    mask = torch.rand(2, 1, 1, 6) < 0.6
-    mask[..., 0] = True
-    scores = query @ key.transpose(2, 3) / math.sqrt(8)
-    for allowed in (None, mask):
-        shown = scores if allowed is None else scores.masked_fill(~allowed, -math.inf)
-        for p in (0, 1e-9):
-            got = attend(query, key, value, allowed, p)
-            torch.testing.assert_close(got, shown.softmax(-1) @ value, rtol=0, atol=1e-12)
+    examples = sum(group.examples for group in layout.groups)
+    sizes = [examples if first_only else len(layout.rows)] + 2 * [len(layout.rows)]
+    return [torch.randn(size * heads, width, dtype=torch.float64, requires_grad=True) for size in sizes]
+
+
+def written_out(query, key, value, layout, heads, first_only, drop=lambda weights: weights):
+    """Attention by the formula; drop: what becomes of the weights."""
+    results = []
+    for group, mask in zip(layout.groups, layout.masks(), strict=True):
+        shape = (group.examples, heads, -1, query.size(1))
+        k, v = (x[group.start * heads:][:group.examples * group.tokens * heads].view(shape) for x in (key, value))
+        start, tokens = (group.first_example, 1) if first_only else (group.start, group.tokens)
+        q = query[start * heads:][:group.examples * tokens * heads].view(shape)
+        scores = (q @ k.transpose(2, 3) / math.sqrt(query.size(1))).masked_fill(~mask, -math.inf)
+        results.append((drop(scores.softmax(-1).flatten(0, 1)) @ v.flatten(0, 1)).view(-1, query.size(1)))
+    return torch.cat(results)
+
+
+@pytest.mark.parametrize('first_only', [False, True])
+@pytest.mark.parametrize('p', [0, 1e-9, 0.4])
+def test_attention_is_the_formula(p, first_only):
+    """With the masks of the same seed where something is dropped; a rate of 1e-9 rounds to none."""
+    layout = packed_layout(np.array([11, 9, 5, 2]))
+    inputs = head_rows(layout, 2, first_only)
+
+    def drop(weights):
+        dropped = round(p * STEPS)
+        return weights * keep_mask(weights, dropped) * STEPS / (STEPS - dropped) if dropped else weights
+
+    torch.manual_seed(3)
+    got = attention(*inputs, layout, 2, first_only, p)
+    torch.manual_seed(3)
+    expected = written_out(*inputs, layout, 2, first_only, drop)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+    weight = torch.randn_like(got)
+    for one, other in zip(torch.autograd.grad((got * weight).sum(), inputs),
+                          torch.autograd.grad((expected * weight).sum(), inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+def test_gradcheck_of_attention():
+    layout = packed_layout(np.array([3, 2]))
+
+    def seeded(*inputs):
+        torch.manual_seed(4)
+        return _Attention.apply(*inputs, layout, 2, False, STEPS // 4)
+    assert torch.autograd.gradcheck(seeded, head_rows(layout, 2, width=2))
+
+
+def test_attention_on_cuda_is_the_same_one(monkeypatch):
+    """What runs there is torch's fused kernel, which a CPU has too: tensors that say they are on CUDA take that way."""
+    layout = packed_layout(np.array([11, 9, 5, 2]))
+    for first_only in (False, True):
+        inputs = head_rows(layout, 2, first_only)
+        expected = attention(*inputs, layout, 2, first_only, 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, 'is_cuda', True)
+            got = attention(*inputs, layout, 2, first_only, 0.0)
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+
+
+# Evaluation
+
+@pytest.mark.skipif(not can_pack(torch.device('cpu')), reason='a build of torch without oneDNN')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_packed_layers_compute_the_same_and_leave_the_model_as_it_was(dtype):
+    model, (packed, _) = random_model(PASSES['SPS']), random_batch(BATCHES['three groups'])
+    names, parameters = list(model.state_dict()), list(model.parameters())
+    outputs = []
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.bfloat16):
+        outputs.append(model(packed))
+        with packed_for_inference(model.encoder, dtype):
+            assert sum(isinstance(part, PackedLinear) for part in model.modules()) == 2 * 6 + 1
+            outputs.append(model(packed))
+        outputs.append(model(packed))
+    assert list(model.state_dict()) == names and all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    for plain, fast, after in zip(*outputs, strict=True):
+        assert torch.equal(plain, after) and plain.dtype == fast.dtype
+        assert (fast - plain).float().norm() <= (1e-5 if dtype == torch.float32 else 2e-2) * plain.float().norm()
+
+
+@pytest.mark.skipif(not can_pack(torch.device('cpu')), reason='a build of torch without oneDNN')
+def test_other_activations_stay_behind_the_packed_product():
+    model, (packed, _) = random_model(hidden_act='relu'), random_batch(BATCHES['ragged'])
+    with torch.no_grad():
+        plain = model(packed)[0]
+        with packed_for_inference(model.encoder, torch.float32):
+            torch.testing.assert_close(model(packed)[0], plain, rtol=1e-5, atol=1e-5)
 
 
 def test_bf16_stays_as_close_to_fp32_as_bf16_weights_do():

@@ -38,7 +38,8 @@ class _Dropout(torch.autograd.Function):
         return (grad * mask).mul_(ctx.scale), grad if ctx.has_residual else None, None
 
 
-def _dropped(p: float) -> int:
+def dropped_steps(p: float) -> int:
+    """Probability p as a number of 1 / STEPS."""
     return min(round(p * STEPS), STEPS - 1)
 
 
@@ -46,11 +47,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """x with each element set to 0 with probability p, the others divided by 1 - p."""
     if p == 0:
         return x
-    return F.dropout(x, p) if x.is_cuda else _Dropout.apply(x, None, _dropped(p))
+    return F.dropout(x, p) if x.is_cuda else _Dropout.apply(x, None, dropped_steps(p))
 
 
 def dropout_add(x: Tensor, residual: Tensor, p: float) -> Tensor:
     """residual + dropout(x, p)."""
     if p == 0:
         return residual + x
-    return residual + F.dropout(x, p) if x.is_cuda else _Dropout.apply(x, residual, _dropped(p))
+    return residual + F.dropout(x, p) if x.is_cuda else _Dropout.apply(x, residual, dropped_steps(p))

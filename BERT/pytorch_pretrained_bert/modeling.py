@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attention
 from .dropout import dropout, dropout_add
 from .file_utils import InputError, checkpoint_folder, config_file, weights_file
-from .packing import AttentionGroup, Layout, TokenBatch, padded_batch
+from .packing import Layout, TokenBatch, padded_batch
 from .weights import load_weights, read_state_dict
 
 logger = logging.getLogger(__name__)
@@ -108,17 +109,6 @@ class BertConfig:
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_prob: float) -> Tensor:
-    """Scaled dot-product attention: query [b, A, q, D], key and value [b, A, t, D], mask [b, 1, 1, t] -> [b, A, q, D]."""
-    if dropout_prob == 0 or query.is_cuda:
-        return F.scaled_dot_product_attention(query, key, value, mask, dropout_prob)
-    # On a CPU torch has no fused kernel with dropout, and the one it falls back to draws its mask slowly.
-    scores = (query * query.size(-1) ** -0.5) @ key.transpose(-1, -2)   # [b, A, q, t]
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return dropout(scores.softmax(-1), dropout_prob) @ value
-
-
 class BertEmbeddings(nn.Module):
     """Word, position and segment embeddings, added and normalised: a batch -> [N, H]."""
 
@@ -150,26 +140,16 @@ class BertSelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
         self.dropout_prob = config.attention_probs_dropout_prob
 
-    def heads(self, grid: Tensor, group: AttentionGroup) -> Tensor:
-        """The group's places of a grid [M, H] -> [b, A, t, D]."""
-        part = grid[group.start:group.start + group.examples * group.tokens]
-        return part.view(group.examples, group.tokens, self.num_attention_heads, -1).transpose(1, 2)
-
     def forward(self, hidden: Tensor, layout: Layout, exchanged: bool, first_only: bool) -> Tensor:
         """Rows [N, H] -> rows [N, H]; with first_only the outputs of the first tokens alone, [B, H]."""
+        heads, dropout_prob = self.num_attention_heads, self.dropout_prob if self.training else 0.0
         to_query, to_key = (self.key, self.query) if exchanged else (self.query, self.key)
-        key, value = layout.to_grid(to_key(hidden)), layout.to_grid(self.value(hidden))      # [M, H]
-        query = to_query(hidden[layout.first_rows]) if first_only else layout.to_grid(to_query(hidden))
-        dropout_prob = self.dropout_prob if self.training else 0.0
-        contexts = []
-        for group in layout.groups:
-            # With first_only a group's queries are one token an example.
-            queries = group._replace(start=group.first_example, tokens=1) if first_only else group
-            context = attend(self.heads(query, queries), self.heads(key, group), self.heads(value, group),
-                             group.mask, dropout_prob)                                       # [b, A, q, D]
-            contexts.append(context.transpose(1, 2).reshape(-1, hidden.size(1)))             # [b * q, H]
-        context = torch.cat(contexts) if len(contexts) > 1 else contexts[0]
-        return context if first_only else layout.to_rows(context)
+        key, value = layout.to_heads(to_key(hidden), heads), layout.to_heads(self.value(hidden), heads)   # [M * A, D]
+        if first_only:
+            query = to_query(hidden[layout.first_rows]).view(-1, key.size(1))                             # [B * A, D]
+            return attention(query, key, value, layout, heads, True, dropout_prob).view(-1, hidden.size(1))
+        query = layout.to_heads(to_query(hidden), heads)
+        return layout.to_rows(attention(query, key, value, layout, heads, False, dropout_prob), heads)
 
 
 class BertOutput(nn.Module):

@@ -1,78 +1,105 @@
 """Batches without padding: the tokens of all examples, one after the other, and where attention finds them.
 
 Everything in BERT but attention works on one token at a time, so it runs on rows [N, H] that hold real tokens only.
-Attention needs the tokens of one example beside each other: it reads the rows through a padded grid, cut into groups
-of examples of like length so that little of it is padding.
+Attention needs the tokens of one example beside each other, head by head: it reads the rows at padded places, in groups
+of examples of like length so that few of them are padding.
 
-Legend: B examples, T tokens of the longest one, N rows, M places of the grid, H hidden, b and t: B and T of a group.
+Legend: B examples, T tokens of the longest one, N rows, M places, H hidden, A heads, D = H / A, b and t: B and T of a group.
 """
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROW_MULTIPLE = 128   # oneDNN builds a kernel for each new shape: few different row counts keep its cache warm
-GROUP_SIZE = 8       # examples a group; fewer: less padding in attention, more and smaller products
+ROW_MULTIPLE = 64    # oneDNN builds a kernel for each new shape: few different row counts keep its cache warm
+GROUP_RATIO = 0.75   # shortest to longest example of a group: nearer to 1, less padding in attention, and more products
 
 
 class AttentionGroup(NamedTuple):
-    """`examples` consecutive examples, padded to `tokens`, on `examples * tokens` places of the grid from `start` on."""
+    """`examples` consecutive examples, padded to `tokens`, on `examples * tokens` places from `start` on."""
     start: int
     first_example: int
     examples: int
     tokens: int
-    mask: Tensor | None   # bool [b, 1, 1, t], True where a token may be attended to; None: everywhere
 
 
 @dataclass
 class Layout:
-    """Where each row stands in the grid and back. `rows` and `places` None: the grid is the rows."""
+    """Where attention finds the tokens that stand in rows: places [M], padded by group, and each place's row.
+
+    For A heads of width D, head rows [M * A, D] have the places of a group as [b, A, t]: the matrices of one head of one
+    example are in one piece, as the products of attention want them."""
     groups: list[AttentionGroup]
     first_rows: Tensor          # [B] row of each example's first token, [CLS]
-    rows: Tensor | None         # [M] row of each place; padding reads the last row, which is spare
-    places: Tensor | None       # [N] place of each row; 0 for spare rows
+    rows: Tensor                # [M] row of each place; padding reads a row too, which the mask hides
+    mask: Tensor | None         # bool [M] False for padding; None: no place is
+    num_rows: int               # N
     num_tokens: int             # rows from here on are spare
+    kept: dict = field(default_factory=dict)     # what is the same for all layers, made when it is first asked for
 
-    def to_grid(self, rows: Tensor) -> Tensor:
-        """[N, H] -> [M, H]."""
-        return rows if self.rows is None else _ToGrid.apply(rows, self)
+    def to_heads(self, rows: Tensor, num_heads: int) -> Tensor:
+        """[N, H] -> head rows [M * A, D]."""
+        index, inverse = self._heads(num_heads)
+        return _Move.apply(rows.view(self.num_rows * num_heads, -1), index, inverse, None, self.num_tokens * num_heads)
 
-    def to_rows(self, grid: Tensor) -> Tensor:
-        """[M, H] -> [N, H], spare rows 0."""
-        return grid if self.rows is None else _ToRows.apply(grid, self)
+    def to_rows(self, heads: Tensor, num_heads: int) -> Tensor:
+        """Head rows [M * A, D] -> [N, H], spare rows 0."""
+        index, inverse = self._heads(num_heads)
+        return _Move.apply(heads, inverse, index, self.num_tokens * num_heads, None).view(self.num_rows, -1)
 
-    def gather_rows(self, grid: Tensor) -> Tensor:
-        rows = grid.index_select(0, self.places)
-        rows[self.num_tokens:] = 0
-        return rows
+    def masks(self) -> list[Tensor | None]:
+        """A mask [b, 1, 1, t] for each group, True where a token may be attended to; None: everywhere."""
+        return [None if self.mask is None else self._part(self.mask, group)[:, None, None] for group in self.groups]
 
+    def biases(self, num_heads: int, dtype: torch.dtype) -> list[Tensor]:
+        """The masks as numbers to be added to scores, [b * A, 1, t] each: 0, or the lowest number."""
+        if dtype not in self.kept:
+            lowest = torch.finfo(dtype).min
+            bias = torch.zeros(len(self.rows), dtype=dtype, device=self.rows.device)
+            bias = bias if self.mask is None else bias.masked_fill_(~self.mask, lowest)
+            self.kept[dtype] = [self._part(bias, group).repeat_interleave(num_heads, 0)[:, None] for group in self.groups]
+        return self.kept[dtype]
 
-class _ToGrid(torch.autograd.Function):
-    """Backward is a gather too (each token has one place), where autograd would add into zeros."""
+    def _heads(self, num_heads: int) -> tuple[Tensor, Tensor]:
+        """(index [M * A], inverse [N * A]): head row i is row index[i] of [N * A, D], which stands at inverse[index[i]]."""
+        if num_heads not in self.kept:
+            heads = torch.arange(num_heads, device=self.rows.device)[:, None]
+            index = torch.cat([(self._part(self.rows, group)[:, None] * num_heads + heads).flatten()
+                               for group in self.groups])
+            inverse = torch.zeros(self.num_rows * num_heads, dtype=index.dtype, device=index.device)
+            inverse[index] = torch.arange(len(index), device=index.device)
+            self.kept[num_heads] = index, inverse
+        return self.kept[num_heads]
 
     @staticmethod
-    def forward(ctx, rows: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return rows.index_select(0, layout.rows)
+    def _part(places: Tensor, group: AttentionGroup) -> Tensor:
+        """A group's part [b, t] of what stands at places [M]."""
+        return places[group.start:group.start + group.examples * group.tokens].view(group.examples, group.tokens)
+
+
+class _Move(torch.autograd.Function):
+    """Rows index[i] of x; from number `used` on the result, and from `grad_used` on the gradient, is 0 (spare rows).
+
+    Backward is a gather too, as each row that is not spare is read once, where autograd would add into zeros."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, index: Tensor, inverse: Tensor, used: int | None, grad_used: int | None) -> Tensor:
+        ctx.inverse, ctx.grad_used = inverse, grad_used
+        return _gather(x, index, used)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        return ctx.layout.gather_rows(grad), None
+        return _gather(grad, ctx.inverse, ctx.grad_used), None, None, None, None
 
 
-class _ToRows(torch.autograd.Function):
-    """Nothing reads the spare rows, so their gradient, which padding gets here, is 0."""
-
-    @staticmethod
-    def forward(ctx, grid: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return layout.gather_rows(grid)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad.index_select(0, ctx.layout.rows), None
+def _gather(x: Tensor, index: Tensor, used: int | None) -> Tensor:
+    moved = x.index_select(0, index)
+    if used is not None:
+        moved[used:] = 0
+    return moved
 
 
 class TokenBatch(NamedTuple):
@@ -90,34 +117,41 @@ class TokenBatch(NamedTuple):
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.pin_memory().to(device, non_blocking=True)
 
-        layout = self.layout
-        groups = [group._replace(mask=move(group.mask)) for group in layout.groups]
-        layout = Layout(groups, move(layout.first_rows), move(layout.rows), move(layout.places), layout.num_tokens)
+        layout = replace(self.layout, first_rows=move(self.layout.first_rows), rows=move(self.layout.rows),
+                         mask=move(self.layout.mask), kept={})
         return TokenBatch(move(self.input_ids), move(self.segment_ids), move(self.position_ids), layout)
 
 
 def packed_layout(lengths: np.ndarray) -> Layout:
     """Layout of examples with `lengths` [B] tokens each, standing one after the other.
 
-    Give the examples sorted by length: groups are made of neighbours."""
+    Give the examples sorted by length, longest first: groups are made of neighbours."""
     lengths = np.asarray(lengths, dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum(lengths)))
     num_tokens = int(starts[-1])
-    num_rows = (num_tokens // ROW_MULTIPLE + 1) * ROW_MULTIPLE     # at least one spare row
-    places = np.zeros(num_rows, dtype=np.int64)
-    grid, groups, place = [], [], 0
-    for first in range(0, len(lengths), GROUP_SIZE):
-        group_lengths = lengths[first:first + GROUP_SIZE]
+    num_rows = (num_tokens // ROW_MULTIPLE + 1) * ROW_MULTIPLE     # at least one spare row, which padding reads
+    rows, masks, groups, place = [], [], [], 0
+    for first, end in _alike(lengths):
+        group_lengths = lengths[first:end, None]
         tokens = -int(group_lengths.max()) // 8 * -8               # few different shapes here too
         position = np.arange(tokens)
-        real = position < group_lengths[:, None]                   # [b, t]
-        grid.append(np.where(real, starts[first:first + len(group_lengths), None] + position, num_rows - 1).ravel())
-        places[starts[first]:starts[first + len(group_lengths)]] = place + np.flatnonzero(real)
-        mask = torch.from_numpy(real)[:, None, None]
-        groups.append(AttentionGroup(place, first, len(group_lengths), tokens, mask))
+        real = position < group_lengths                            # [b, t]
+        masks.append(real.ravel())
+        rows.append(np.where(real, starts[first:end, None] + position, num_rows - 1).ravel())
+        groups.append(AttentionGroup(place, first, end - first, tokens))
         place += real.size
-    return Layout(groups, torch.from_numpy(starts[:-1]), torch.from_numpy(np.concatenate(grid)),
-                  torch.from_numpy(places), num_tokens)
+    return Layout(groups, torch.from_numpy(starts[:-1]), torch.from_numpy(np.concatenate(rows)),
+                  torch.from_numpy(np.concatenate(masks)), num_rows, num_tokens)
+
+
+def _alike(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first, end) of runs of neighbours of which none is shorter than GROUP_RATIO of the longest."""
+    first = 0
+    for place in range(1, len(lengths) + 1):
+        run = lengths[first:place + 1]
+        if place == len(lengths) or run.min() < GROUP_RATIO * run.max():
+            yield first, place
+            first = place
 
 
 def packed_batch(input_ids: np.ndarray, first_lengths: np.ndarray, lengths: np.ndarray) -> TokenBatch:
@@ -128,7 +162,7 @@ def packed_batch(input_ids: np.ndarray, first_lengths: np.ndarray, lengths: np.n
     layout = packed_layout(lengths)
     position_ids = np.concatenate([np.arange(length) for length in lengths])
     segment_ids = position_ids >= np.repeat(first_lengths, lengths)
-    spare = (0, len(layout.places) - layout.num_tokens)
+    spare = (0, layout.num_rows - layout.num_tokens)
 
     def rows(values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.pad(values.astype(np.int64), spare))
@@ -141,8 +175,8 @@ def padded_batch(input_ids: Tensor, segment_ids: Tensor | None, attention_mask: 
     batch_size, tokens = input_ids.shape
     device = input_ids.device
     segment_ids = torch.zeros_like(input_ids) if segment_ids is None else segment_ids
-    mask = None if attention_mask is None else attention_mask.to(torch.bool)[:, None, None]
-    layout = Layout([AttentionGroup(0, 0, batch_size, tokens, mask)],
-                    torch.arange(batch_size, device=device) * tokens, None, None, input_ids.numel())
+    mask = None if attention_mask is None else attention_mask.to(torch.bool).flatten()
+    rows = torch.arange(input_ids.numel(), device=device)
+    layout = Layout([AttentionGroup(0, 0, batch_size, tokens)], rows[::tokens], rows, mask, len(rows), len(rows))
     position_ids = torch.arange(tokens, device=device).repeat(batch_size)
     return TokenBatch(input_ids.reshape(-1), segment_ids.reshape(-1), position_ids, layout)

@@ -1,0 +1,92 @@
+"""Where the time of a training step, or of evaluation, goes, by kind of work; on real MRPC, batches of 32, one table.
+
+    PEAKD_GLUE=... python benchmarks/profile_step.py --shape bert_base
+    PEAKD_GLUE=... python benchmarks/profile_step.py --shape width_384 --evaluate --precision fp32
+
+Time of an operator is that inside it and not in operators that it calls (torch.profiler). The profiler itself slows small
+operators down, so shares count more than milliseconds; the first line has the time without it.
+"""
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+
+from benchmarks.contenders import HF, SHAPES, Ours, Published, mrpc_train  # noqa: E402
+from src.utils import keep_freed_memory, run_script  # noqa: E402
+
+# Kind of work -> parts of the names of operators; the first kind that fits is taken.
+KINDS = {
+    'matrix products': ('mm', 'linear', 'mkldnn'),
+    'optimizer': ('adam', 'foreach', 'linalg_vector_norm', 'addcdiv', 'addcmul', 'sqrt'),
+    'embeddings': ('embedding',),
+    'layer norm': ('layer_norm',),
+    'softmax': ('softmax',),
+    'activation': ('gelu', 'erf'),
+    'dropout': ('random_', 'bernoulli', 'dropout', 'ge_', 'Dropout'),
+    'gathers': ('index', 'gather', 'ToGrid', 'ToRows'),
+    'copies and casts': ('copy_', 'to', 'cat', 'stack', 'clone', 'contiguous', 'fill_', 'zero_', 'empty'),
+    'elementwise': ('add', 'mul', 'div', 'sub', 'masked_fill', 'sum', 'tanh', 'where'),
+}
+
+
+def kind_of(operator: str) -> str:
+    """The kind of work of an operator's name."""
+    name = operator.removeprefix('aten::')
+    return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), 'other')
+
+
+def main() -> None:
+    """Warm up, time, profile, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--shape', choices=tuple(SHAPES), default='width_384')
+    parser.add_argument('--precision', choices=('bf16', 'fp32'), default='bf16')
+    parser.add_argument('--code', choices=('ours', 'hf', 'published'), default='ours')
+    parser.add_argument('--evaluate', action='store_true', help='evaluation in place of training')
+    parser.add_argument('--steps', type=int, default=8)
+    parser.add_argument('--operators', type=int, default=0, help='list so many single operators too')
+    args = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    split, config = mrpc_train(), SHAPES[args.shape]
+    model = Ours(split, config, args.precision) if args.code == 'ours' else {'hf': HF, 'published': Published}[args.code](
+        split, config)
+    run = model.predict if args.evaluate else model.step
+    rng = np.random.default_rng(0)
+    batches = [rng.choice(len(split), 256 if args.evaluate else 32, replace=False) for _ in range(args.steps)]
+    for rows in batches[:3]:
+        run(rows)
+    seconds = []
+    for rows in batches:
+        started = time.perf_counter()
+        run(rows)
+        seconds.append(time.perf_counter() - started)
+    print(f'{args.code} {args.shape} {args.precision} {"evaluation of 256 rows" if args.evaluate else "training step"}: '
+          f'{1000 * statistics.median(seconds):.1f} ms (median of {len(seconds)})')
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for rows in batches:
+            run(rows)
+    report(profiler.key_averages(), len(batches), args.operators)
+
+
+def report(events, steps: int, operators: int) -> None:
+    """Print milliseconds a step and shares by kind, and the largest operators."""
+    spent = defaultdict(float)
+    for event in events:
+        spent[kind_of(event.key)] += event.self_cpu_time_total / 1000 / steps
+    total = sum(spent.values())
+    for kind, milliseconds in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f'{kind:18} {milliseconds:8.1f} ms {100 * milliseconds / total:5.1f} %')
+    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:operators]:
+        print(f'    {event.key:50} {event.self_cpu_time_total / 1000 / steps:8.2f} ms {event.count / steps:7.1f} calls')
+
+
+if __name__ == '__main__':
+    run_script(main)
