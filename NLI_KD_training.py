@@ -14,10 +14,10 @@ from pathlib import Path
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
 from src.data_processing import TokenizedSplit, load_split
-from src.evaluation import predict_logits, scores
+from src.evaluation import predict_logits, task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.modeling import SequenceClassifier
-from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.nli_data_processing import GlueTask, find_task
 from src.runs import (
     Setup,
     build_model,
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)
     folder = run_folder(args, task, model.config.num_hidden_layers, seed)
-    evaluate = evaluator(args, setup, task, model, dev)
+    evaluate = evaluator(args, setup, model, dev)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), evaluate, task.metric, folder, 'BERT',
                       folder)
     train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name})
@@ -95,11 +95,10 @@ def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int)
     return student_folder(args, task, layers, seed)
 
 
-def evaluator(args: argparse.Namespace, setup: Setup, task: GlueTask, model: SequenceClassifier, dev: TokenizedSplit):
+def evaluator(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, dev: TokenizedSplit):
     """() -> the dev scores of the model as it is."""
     def evaluate() -> dict[str, float]:
-        logits = predict_logits(model, dev, args.eval_batch_size, setup.precision)
-        return scores(logits, dev.labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
+        return task_scores(dev, predict_logits(model, dev, args.eval_batch_size, setup.precision))
     return evaluate
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.checkpoints import best_saved
+from src.checkpoints import best_saved, load_saved
 from src.data_processing import TokenizedSplit, load_split
-from src.evaluation import predict_logits, scores
-from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.evaluation import predict_logits, task_scores
+from src.modeling import SequenceClassifier
+from src.nli_data_processing import GlueTask, find_task
 from src.run_log import read_run
 from src.runs import Setup, set_up
 
@@ -38,8 +38,7 @@ class SavedRun:
     def dev_scores(self) -> dict[str, float]:
         """The dev scores of the model."""
         dev = self.tokens(self.task, 'dev')
-        return scores(self.logits(dev), dev.labels,
-                      lambda preds, labels: compute_metrics(self.task.name, preds, labels))
+        return task_scores(dev, self.logits(dev))
 
 
 def load_run(folder: Path) -> SavedRun:
@@ -51,9 +50,7 @@ def load_run(folder: Path) -> SavedRun:
     task, setup = find_task(args.task), set_up(args)
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
     model = SequenceClassifier(BertConfig.from_dict(shape), task.num_labels)
-    encoder, classifier = best_saved(folder)
-    load_encoder(model.encoder, encoder, all_layers=True)
-    load_classifier(model.classifier, classifier)
+    load_saved(model, best_saved(folder))
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
 
 
