@@ -4,9 +4,10 @@
     python run_glue_benchmark.py --mode submit
     python run_glue_benchmark.py --mode submit --runs data/outputs/PeaKD/MRPC/pkd_SPS_3layer_...
 
-evaluate prints, and saves as CSV, the dev scores of each run's best saved model. submit writes test predictions (of the
-best run of each task by dev metric, where --runs names none) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into
-data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too, where their files are there.
+evaluate prints, and saves as CSV, the dev scores of each run's best saved model. submit writes test predictions (where
+--runs names none, of the best run of each task by its metric on the holdout, or on dev) as MRPC.tsv, MNLI-m.tsv, ... and
+one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too, where their
+files are there.
 """
 import argparse
 import logging

@@ -13,7 +13,7 @@ from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict_logits, task_scores
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.run_log import read_run
+from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
 
 
@@ -61,11 +61,12 @@ def finished_runs() -> list[Path]:
 
 
 def best_runs(folders: list[Path]) -> list[Path]:
-    """Of each test set the run of highest dev metric: one for MNLI and MNLI-mm, whose models predict both."""
+    """Of each test set the run of highest metric on its holdout, or on dev: one for MNLI and MNLI-mm, whose models
+    predict both."""
     best: dict[str, tuple[float, Path]] = {}
     for folder in folders:
         record = read_run(folder)
-        key, score = find_task(record['task']).folder, record['dev_saved'][record['metric']]
+        key, score = find_task(record['task']).folder, record[f'{chosen_by(record)}_saved'][record['metric']]
         if key not in best or score > best[key][0]:
             best[key] = (score, folder)
     return [folder for _, folder in best.values()]
