@@ -17,7 +17,7 @@ from src.argument_parser import TRAIN, parse
 from src.data_processing import TokenizedSplit, hold_out, load_split
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
-from src.nli_data_processing import GlueTask, find_task
+from src.nli_data_processing import GlueTask, also_served, find_task
 from src.runs import (
     Setup,
     build_model,
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
+    roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
     objective = make_objective(args, setup, train, teacher)
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)

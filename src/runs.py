@@ -239,19 +239,26 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
 
 
 def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], record: dict) -> dict:
-    """Scores of the state that was chosen, as it was saved, on the dev set, which had no part in choosing it."""
+    """Scores of the state that was chosen, as it was saved, on dev sets that had no part in choosing it: dev_saved for
+    the run's own task, dev_also for others."""
     if not at_end:
         return {}
     load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
-    dev, = at_end
-    return {'dev_saved': {**score(dev), 'global_step': record[f'{trainer.chosen_by}_saved']['global_step']}}
+    others = {split.task: score(split) for split in at_end}
+    own = others.pop(record['task'], None)
+    found = {'dev_also': others} if others else {}
+    if own:
+        found['dev_saved'] = {**own, 'global_step': record[f'{trainer.chosen_by}_saved']['global_step']}
+    return found
 
 
 def log_scores(record: dict) -> None:
     """Print the scores of a run: at the best steps and the last one, and of the state that stands for it."""
     names = [f'{chosen_by(record)}_{state}' for state in ('best', 'lowest_loss', 'last', 'saved')]
-    for name in dict.fromkeys((*names, 'dev_saved')):
-        logger.info('%-19s  %s', name, '  '.join(f'{key} {value:.4g}' for key, value in record[name].items()))
+    entries = {name: record[name] for name in (*names, 'dev_saved')}
+    entries |= {f'dev_also {task}': entry for task, entry in record.get('dev_also', {}).items()}
+    for name, entry in entries.items():
+        logger.info('%-19s  %s', name, '  '.join(f'{key} {value:.4g}' for key, value in entry.items()))
 
 
 def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) -> Settings:

@@ -35,9 +35,9 @@ class SavedRun:
         """Logits [R, C] of all rows, as computed in the run's own evaluation."""
         return predict_logits(self.model, split, self.args.eval_batch_size, self.setup.precision, progress)
 
-    def dev_scores(self) -> dict[str, float]:
-        """The dev scores of the model."""
-        dev = self.tokens(self.task, 'dev')
+    def dev_scores(self, task: GlueTask) -> dict[str, float]:
+        """The model's scores on the dev set of the run's task, or of another with the same labels."""
+        dev = self.tokens(task, 'dev')
         return task_scores(dev, self.logits(dev))
 
 
