@@ -19,7 +19,7 @@ from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import GlueTask
+from src.nli_data_processing import GlueTask, processors, task_folder
 from src.plots import plot_training_curves
 from src.run_log import chosen_by, write_run
 from src.teacher_outputs import TeacherOutputs, result_file
@@ -131,8 +131,13 @@ def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
 
 
 def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
-    """Errors about --load_model, --cls_checkpoint and --output_dir, all in one, before any data is read."""
+    """Errors about the task's training file, --load_model, --cls_checkpoint and --output_dir, all in one, before any data
+    is read."""
     problems = []
+    try:
+        processors[task.name.lower()].path(task_folder(task), 'train')
+    except (InputError, FileNotFoundError) as error:
+        problems.append(str(error))
     for flag in ('load_model', 'cls_checkpoint'):
         if getattr(args, flag):
             try:
