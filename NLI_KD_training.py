@@ -9,22 +9,24 @@ file comes from save_teacher_outputs.py. Flags: --help, or README.md.
 """
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
-from src.data_processing import TokenizedSplit, load_split
-from src.evaluation import predict_logits, scores
+from src.data_processing import TokenizedSplit, hold_out, load_split
+from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
-from src.modeling import SequenceClassifier
-from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.nli_data_processing import GlueTask, also_served, find_task
 from src.runs import (
     Setup,
     build_model,
+    divide,
     find_inputs,
     given_folder,
     input_marks,
     open_teacher,
+    scorer,
     seed_run,
     set_up,
     settings,
@@ -49,14 +51,17 @@ def main(argv: list[str] | None = None) -> None:
     student_config(args, setup.config)
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
+    roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
+    roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
     objective = make_objective(args, setup, train, teacher)
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)
     folder = run_folder(args, task, model.config.num_hidden_layers, seed)
-    evaluate = evaluator(args, setup, task, model, dev)
-    trainer = Trainer(model, train, objective, settings(args, setup, task, seed), evaluate, task.metric, folder, 'BERT',
-                      folder)
-    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name})
+    score = scorer(args, setup, model, task_scores)
+    trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
+                      folder, 'BERT', folder, roles.rows, roles.chosen_by)
+    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name}, score,
+                     roles.at_end)
 
 
 def make_objective(args: argparse.Namespace, setup: Setup, train: TokenizedSplit,
@@ -93,14 +98,6 @@ def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int)
     if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes:
         return teacher_folder(task, layers)
     return student_folder(args, task, layers, seed)
-
-
-def evaluator(args: argparse.Namespace, setup: Setup, task: GlueTask, model: SequenceClassifier, dev: TokenizedSplit):
-    """() -> the dev scores of the model as it is."""
-    def evaluate() -> dict[str, float]:
-        logits = predict_logits(model, dev, args.eval_batch_size, setup.precision)
-        return scores(logits, dev.labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
-    return evaluate
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ NLI_KD_training.py with --load_model; the head of four outputs has no further us
 import argparse
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,17 @@ from scipy.special import softmax
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
-from src.data_processing import TokenizedSplit, load_split
-from src.evaluation import predict_logits, scores
-from src.modeling import SequenceClassifier
+from src.data_processing import TokenizedSplit, hold_out, load_split
+from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds
 from src.runs import (
-    Setup,
     build_model,
+    divide,
     find_inputs,
     given_folder,
     input_marks,
     open_teacher,
+    scorer,
     seed_run,
     set_up,
     settings,
@@ -57,33 +58,49 @@ def main(argv: list[str] | None = None) -> None:
     student_config(args, setup.config)
     teacher = open_teacher(args, task, states=False)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
-    splits, thresholds, counts = label_splits(args, task, teacher, splits)
+    division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
+    splits, thresholds, counts = label_splits(args, task, teacher, splits, *division)
+    roles = divide(splits['train'], splits['dev'], *division)
     seed = seed_run(args.PTP_seed)
     model = build_model(args, setup, len(PTP_CLASSES), task)
     name = f'PTP.{wiring_name(args)}_{model.config.num_hidden_layers}layer'
+    score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
-                      evaluator(args, setup, model, splits['dev']), 'acc', folder, name, folder / name)
+                      partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
     inputs = input_marks(args, task, splits['train'], teacher)
-    train_and_record(args, setup, trainer, PTP, inputs, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts})
+    train_and_record(args, setup, trainer, PTP, inputs, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts},
+                     score, roles.at_end)
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,
-                 splits: dict[str, TokenizedSplit]) -> tuple[dict[str, TokenizedSplit], tuple, dict]:
-    """The splits with PTP labels in place of the task's, the thresholds (fixed on train), and the counts of classes."""
-    labelled, counts, thresholds = {}, {}, None
-    for name, split in splits.items():
-        teacher.check(name, split)
-        outputs = teacher.split(name)
-        confidence, correct = softmax(outputs['pred_logit'], axis=1).max(axis=1), outputs['pred_answers']
-        if thresholds is None:
-            thresholds = ptp_thresholds(task.name, args.ptp_threshold, confidence, correct)
-            logger.info('PTP thresholds: t1 %.4f, t2 %.4f', *thresholds)
-        labels = ptp_labels(confidence, correct, thresholds)
-        labelled[name] = replace(split, labels=labels)
-        counts[name] = dict(zip(PTP_CLASSES, np.bincount(labels, minlength=len(PTP_CLASSES)).tolist(), strict=True))
-        logger.info('PTP labels of %s: %s', name, ', '.join(f'{what} {count}' for what, count in counts[name].items()))
+                 splits: dict[str, TokenizedSplit], rows: np.ndarray,
+                 held_out: np.ndarray) -> tuple[dict[str, TokenizedSplit], tuple, dict]:
+    """The splits with PTP labels in place of the task's, the thresholds, and the counts of classes.
+
+    The thresholds are fixed on these rows of train, those to learn from; the rows held out are counted apart."""
+    answers = {name: teacher_answers(teacher, name, split) for name, split in splits.items()}
+    confidence, correct = answers['train']
+    thresholds = ptp_thresholds(task.name, args.ptp_threshold, confidence[rows], correct[rows])
+    logger.info('PTP thresholds: t1 %.4f, t2 %.4f', *thresholds)
+    labels = {name: ptp_labels(*answers[name], thresholds) for name in splits}
+    parts = {'train': labels['train'][rows], 'holdout': labels['train'][held_out], 'dev': labels['dev']}
+    counts = {name: count_classes(name, part) for name, part in parts.items() if len(part)}
     warn_of_rare_classes(counts['train'])
-    return labelled, thresholds, counts
+    return {name: replace(split, labels=labels[name]) for name, split in splits.items()}, thresholds, counts
+
+
+def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence [R], correct [R]) of the teacher on the rows of a split, which must be those of its file."""
+    teacher.check(name, split)
+    outputs = teacher.split(name)
+    return softmax(outputs['pred_logit'], axis=1).max(axis=1), outputs['pred_answers']
+
+
+def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:
+    """How many of PTP's labels [R] are of each class; prints it."""
+    counts = dict(zip(PTP_CLASSES, np.bincount(labels, minlength=len(PTP_CLASSES)).tolist(), strict=True))
+    logger.info('PTP labels of %s: %s', name, ', '.join(f'{what} {count}' for what, count in counts.items()))
+    return counts
 
 
 def warn_of_rare_classes(counts: dict[str, int]) -> None:
@@ -100,12 +117,9 @@ def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:
     return given_folder(args) or teacher_folder(task, args.teacher_hidden_layers)
 
 
-def evaluator(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, dev: TokenizedSplit):
-    """() -> the share of dev rows whose class the model tells, and the loss."""
-    def evaluate() -> dict[str, float]:
-        logits = predict_logits(model, dev, args.eval_batch_size, setup.precision)
-        return scores(logits, dev.labels, lambda preds, labels: {'acc': float((preds == labels).mean())})
-    return evaluate
+def accuracy(split: TokenizedSplit, logits: np.ndarray) -> dict[str, float]:
+    """The share of rows whose PTP class logits [R, 4] tell, and the loss."""
+    return scores(logits, split.labels, lambda preds, labels: {'acc': float((preds == labels).mean())})
 
 
 if __name__ == '__main__':

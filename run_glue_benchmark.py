@@ -4,9 +4,10 @@
     python run_glue_benchmark.py --mode submit
     python run_glue_benchmark.py --mode submit --runs data/outputs/PeaKD/MRPC/pkd_SPS_3layer_...
 
-evaluate prints, and saves as CSV, the dev scores of each run's best saved model. submit writes test predictions (of the
-best run of each task by dev metric, where --runs names none) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into
-data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too, where their files are there.
+evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
+submit writes test predictions (where --runs names none, of the best run of each task by its metric on the holdout, or on
+dev) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the
+diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
 """
 import argparse
 import logging
@@ -16,10 +17,10 @@ import pandas as pd
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.nli_data_processing import find_task, processors, task_folder
+from src.nli_data_processing import also_served, find_task
 from src.run_log import read_run
 from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
-from src.submission import predicted_tasks, write_predictions, write_zip
+from src.submission import write_predictions, write_zip
 from src.utils import replace_file, run_script
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def evaluate(folders: list[Path], output_dir: Path) -> None:
-    """Dev scores of runs, one row each, printed and saved as dev_scores.csv."""
+    """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
     rows = []
     for folder in folders:
         run = load_run(folder)
-        rows.append({'task': run.task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores()})
+        rows += [{'task': task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores(task)}
+                 for task in (run.task, *also_served(run.task, 'dev'))]
     table = pd.DataFrame(rows)
     with replace_file(output_dir / 'dev_scores.csv') as temporary:
         table.to_csv(temporary, index=False)
@@ -67,22 +69,20 @@ def check_one_each(folders: list[Path]) -> None:
     """InputError when two runs would write the same file."""
     predicted: dict[str, Path] = {}
     for folder in folders:
-        for task in predicted_tasks(find_task((read_run(folder) or {}).get('task', 'MRPC'))):
-            if task.name in predicted:
-                raise InputError(f'--runs: {predicted[task.name]} and {folder} both predict {task.submission_file}; name '
-                                 'one run a task')
-            predicted[task.name] = folder
+        task = find_task((read_run(folder) or {}).get('task', 'MRPC'))
+        for name in (task.name, *task.also):
+            if name in predicted:
+                raise InputError(f'--runs: {predicted[name]} and {folder} both predict {find_task(name).submission_file}; '
+                                 'name one run a task')
+            predicted[name] = folder
 
 
 def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
     """Predict the test set of a run's task, and those of other tasks that its model serves; returns the files."""
     paths = []
-    for task in predicted_tasks(run.task):
+    for task in (run.task, *also_served(run.task, 'test')):
         if task.submission_file is None:
             logger.info('%s is no task of the leaderboard: left out', task.name)
-            continue
-        if task is not run.task and not has_test_set(task):
-            logger.info('%s has no test file here: left out', task.name)
             continue
         split = run.tokens(task, 'test')
         path = output_dir / task.submission_file
@@ -90,14 +90,6 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
         logger.info('%s: %d rows from %s', path.name, len(split), run.folder)
         paths.append(path)
     return paths
-
-
-def has_test_set(task) -> bool:
-    """Whether the task's test file is there."""
-    try:
-        return processors[task.name.lower()].path(task_folder(task), 'test').is_file()
-    except FileNotFoundError:
-        return False
 
 
 if __name__ == '__main__':

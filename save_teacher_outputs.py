@@ -28,11 +28,11 @@ import numpy as np
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from src.argument_parser import TEACHER, parse
-from src.checkpoints import best_saved, find_checkpoint
+from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
-from src.evaluation import predict, predicted_labels, scores
-from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.nli_data_processing import GlueTask, compute_metrics, find_task
+from src.evaluation import predict, predicted_labels, task_scores
+from src.modeling import SequenceClassifier
+from src.nli_data_processing import GlueTask, find_task
 from src.runs import Setup, set_up, teacher_folder
 from src.teacher_outputs import result_file, write_results
 from src.utils import run_script
@@ -88,8 +88,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     model = SequenceClassifier(config, task.num_labels)
-    load_encoder(model.encoder, files[0], all_layers=True)
-    load_classifier(model.classifier, files[1])
+    load_saved(model, files)
     return model.to(setup.device), files
 
 
@@ -124,7 +123,7 @@ def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):
     """(split's name, logits [N, C]) -> loss, acc and which rows are predicted correctly; prints the scores."""
     def score(name: str, logits: np.ndarray) -> dict:
         labels = splits[name].labels
-        result = scores(logits, labels, lambda preds, labels: compute_metrics(task.name, preds, labels))
+        result = task_scores(splits[name], logits)
         answers = predicted_labels(logits) == labels
         if task.labels:                                  # also where the task's metric is another
             result['acc'] = float(answers.mean())

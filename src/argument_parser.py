@@ -90,7 +90,9 @@ FLAGS = [
          't (both thresholds), t1,t2, or median; None: the table of nli_data_processing.py'),
     Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
-    Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations on dev; None: the task's own"),
+    Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations; None: the task's own"),
+    Flag('holdout', float, 0.0, FITTING, 'share of train that chooses the checkpoint; dev is then scored once, at the end'),
+    Flag('holdout_seed', int, 0, FITTING, 'says which rows --holdout takes; the same for all runs to be compared'),
     Flag('precision', str, 'auto', EVERY, 'auto: bf16 where the hardware is fast at it, else fp32',
          choices=('auto', *PRECISIONS)),
     Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), not logits alone'),
@@ -177,9 +179,9 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
     (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
     (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),
     (('alpha',), lambda value: 0 <= value <= 1, 'from 0 to 1'),
-    (('warmup_proportion',), lambda value: 0 <= value < 1, 'from 0 to below 1'),
+    (('warmup_proportion', 'holdout'), lambda value: 0 <= value < 1, 'from 0 to below 1'),
     (('saving_criterion_acc', 'saving_criterion_loss'), math.isfinite, 'a finite number'),
-    (('train_seed', 'PTP_seed'), lambda value: 0 <= value < 2**63, 'from 0 to 2**63 - 1'),
+    (('train_seed', 'PTP_seed', 'holdout_seed'), lambda value: 0 <= value < 2**63, 'from 0 to 2**63 - 1'),
 ]
 
 
@@ -207,6 +209,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems.append(f'--fp16 True contradicts --precision {args.precision}')
     if 'loss_scale' in args.given and not (args.fp16 or args.precision == 'fp16'):
         problems.append('--loss_scale has no effect without --precision fp16')
+    if 'holdout_seed' in args.given and not args.holdout:
+        problems.append('--holdout_seed has no effect without --holdout')
     if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
         problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
                         f'--train_batch_size {args.train_batch_size}')

@@ -1,10 +1,10 @@
-"""One save for all stages, and where a checkpoint that a flag names may lie."""
+"""One save and one load for all stages, and where a checkpoint that a flag names may lie."""
 from pathlib import Path
 
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.modeling import SequenceClassifier
+from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.utils import replace_file
 
 # What a saved pair of files was best at; '' are the weights after the last step.
@@ -40,6 +40,12 @@ def best_saved(folder: Path, prefix: str = 'BERT') -> tuple[Path, Path]:
         if encoder.is_file() and classifier.is_file():
             return encoder, classifier
     raise FileNotFoundError(f'{folder} holds no {prefix}.encoder*.pkl with its {prefix}.cls*.pkl; train the model first')
+
+
+def load_saved(model: SequenceClassifier, files: tuple[Path, Path]) -> None:
+    """Give the model the weights of a saved pair of files: (encoder file, classifier file)."""
+    load_encoder(model.encoder, files[0], all_layers=True)
+    load_classifier(model.classifier, files[1])
 
 
 def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 CACHE_VERSION = '1'   # raise it when the same rows get other token ids
 SPLITS = ('train', 'dev', 'test')
 ROWS_AT_ONCE = 1 << 14   # rows of text in memory at a time
+SCORE_BINS = 10   # bins of about equally many rows, by which scores are stratified
 
 
 @dataclass
@@ -146,6 +148,37 @@ def label_numbers(task: GlueTask, examples: list[InputExample]) -> np.ndarray:
         return np.array([float(example.label) for example in examples], np.float32)
     number = {label: place for place, label in enumerate(task.labels)}
     return np.array([number[example.label] for example in examples], np.int64)
+
+
+def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(rows to learn from, rows held out), row numbers in ascending order, of training rows with these labels [R].
+
+    Of each class (of scores: of each of SCORE_BINS bins) `fraction` is held out, to within a row, and the seed alone
+    says which rows. InputError where that would leave a class without a row on either side."""
+    _, strata, sizes = np.unique(_strata(labels), return_inverse=True, return_counts=True)
+    wanted = fraction * sizes
+    counts = np.floor(wanted + 1e-9).astype(np.int64)          # 0.0001 * 30000 is below 3
+    missing = round(wanted.sum()) - counts.sum()
+    counts[np.argsort(counts - wanted, kind='stable')[:missing]] += 1     # the largest remainders are rounded up
+    if fraction and not ((counts > 0) & (counts < sizes)).all():
+        raise InputError(f'--holdout {fraction}: each class (or tenth of the scores) needs a row held out and one to '
+                         f'learn from, and the smallest has {sizes.min()} row(s); {_fitting_fractions(sizes.min())}')
+    order = np.random.default_rng(seed).permutation(len(labels))
+    held_out = np.sort(np.concatenate([order[strata[order] == stratum][:count] for stratum, count in enumerate(counts)]))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def _strata(labels: np.ndarray) -> np.ndarray:
+    """What rows are stratified by [R]: their class, or the bin of their score."""
+    if np.issubdtype(labels.dtype, np.floating):
+        return np.searchsorted(np.quantile(labels, np.arange(1, SCORE_BINS) / SCORE_BINS), labels, side='right')
+    return labels
+
+
+def _fitting_fractions(rows: int) -> str:
+    """The fractions that split so many rows, in words."""
+    lowest = math.ceil(10000 / rows) / 10000
+    return f'give {lowest:g} to {1 - lowest:g}' if rows > 1 else 'leave --holdout out'
 
 
 def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:

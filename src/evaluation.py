@@ -1,5 +1,6 @@
 """One evaluation for every script."""
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from BERT.pytorch_pretrained_bert.inference import packed_for_inference
 from src.data_processing import TokenizedSplit
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
+from src.nli_data_processing import compute_metrics
 from src.utils import PRECISIONS, autocast
 
 
@@ -54,6 +56,11 @@ def scores(logits: np.ndarray, labels: np.ndarray, metrics: Callable[[np.ndarray
     """Metrics of logits [R, C] against labels [R], and `loss`, the mean over the rows."""
     loss = task_loss(torch.from_numpy(logits), torch.from_numpy(labels))
     return {**metrics(predicted_labels(logits), labels), 'loss': loss.item()}
+
+
+def task_scores(split: TokenizedSplit, logits: np.ndarray) -> dict[str, float]:
+    """Metrics of the split's task, and `loss`, of logits [R, C] for all its rows."""
+    return scores(logits, split.labels, partial(compute_metrics, split.task))
 
 
 def predicted_labels(logits: np.ndarray) -> np.ndarray:

@@ -88,6 +88,7 @@ class GlueTask:
     skip_short_rows: bool = False               # train and dev hold broken rows, which are skipped and counted
     skip_label: str | None = None               # rows with this label have no gold label: skipped and counted
     built_in: bool = False                      # made by this repository, not downloaded
+    also: tuple[str, ...] = ()                  # other tasks that its model is scored on and predicts: same labels and train
 
     def __post_init__(self):
         object.__setattr__(self, 'folder', self.folder or self.name)
@@ -142,9 +143,10 @@ _ROWS = (
              unlabelled=Layout(Column('question1', 1), Column('question2', 2)), metric='f1',
              submission_file='QQP.tsv', skip_short_rows=True),
     GlueTask('MNLI', _MNLI_LABELS, **_MNLI_COLUMNS, dev_files=('dev_matched.tsv',), test_files=('test_matched.tsv',),
-             submission_file='MNLI-m.tsv', aliases=('mnli-m', 'mnli_m')),
+             submission_file='MNLI-m.tsv', aliases=('mnli-m', 'mnli_m'), also=('MNLI-mm', 'diagnostic')),
     GlueTask('MNLI-mm', _MNLI_LABELS, **_MNLI_COLUMNS, folder='MNLI', dev_files=('dev_mismatched.tsv',),
-             test_files=('test_mismatched.tsv',), submission_file='MNLI-mm.tsv', aliases=('mnli_mm',)),
+             test_files=('test_mismatched.tsv',), submission_file='MNLI-mm.tsv', aliases=('mnli_mm',),
+             also=('MNLI', 'diagnostic')),
     GlueTask('QNLI', _RTE_LABELS, **_layouts(('question', 1), ('sentence', 2), ('label', -1)),
              submission_file='QNLI.tsv'),
     GlueTask('RTE', _RTE_LABELS, **_RTE_COLUMNS, eval_every=25, submission_file='RTE.tsv'),
@@ -175,6 +177,19 @@ def task_folder(task: GlueTask) -> Path:
     A folder of the built-in task's name under envs.GLUE_FOLDER goes first."""
     folder = envs.GLUE_FOLDER / task.folder
     return envs.SAMPLE_FOLDER if task.built_in and not folder.is_dir() else folder
+
+
+def also_served(task: GlueTask, split: str) -> list[GlueTask]:
+    """The other tasks whose dev or test set (`split`) the task's model serves.
+
+    One whose file is missing is left out, and a line says so; one that has no such split is left out."""
+    served = []
+    for other in map(find_task, task.also):
+        if any((task_folder(other) / name).is_file() for name in other.files(split)):
+            served.append(other)
+        elif other.files(split):
+            logger.info('%s has no %s file here: left out', other.name, split)
+    return served
 
 
 # Readers

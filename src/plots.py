@@ -5,7 +5,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from src.run_log import read_run
+from src.run_log import chosen_by, read_run
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: there may be no screen)
@@ -29,15 +29,15 @@ def _save(figure, path: Path) -> None:
 
 
 def draw_training(loss_axis, score_axis, folder: Path, label: str, colour: str) -> None:
-    """A run's training loss (mean over the epoch so far) and its dev scores over the steps."""
+    """A run's training loss (mean over the epoch so far) and its scores on dev or the holdout over the steps."""
     train = pd.read_csv(folder / 'train_log.txt')
-    dev = pd.read_csv(folder / 'eval_log.txt')
-    run = read_run(folder)
-    score = run['metric'] if run else dev.columns[1]
+    scores = pd.read_csv(folder / 'eval_log.txt')
+    run = read_run(folder) or {}
+    score = run.get('metric', scores.columns[1])
     loss_axis.plot(train['global_steps'], train['loss'], colour, label=label)
-    score_axis.plot(dev['global_steps'], dev[score], colour, marker='.', label=label)
+    score_axis.plot(scores['global_steps'], scores[score], colour, marker='.', label=label)
     loss_axis.set(xlabel='step', ylabel='training loss (mean of the epoch so far)')
-    score_axis.set(xlabel='step', ylabel=f'dev {score}')
+    score_axis.set(xlabel='step', ylabel=f'{chosen_by(run)} {score}')
 
 
 def plot_training_curves(folder: Path) -> Path:

@@ -28,7 +28,7 @@ class RunLog:
         _write_row(self.train_file, (epoch, global_step, step, acc, *losses), 'a')
 
     def eval_row(self, epoch: int, global_step: int, scores: dict[str, float]) -> None:
-        """Dev scores, `loss` last, and the step they were taken at."""
+        """Scores on dev or the holdout, `loss` last, and the step they were taken at."""
         columns = [name for name in scores if name != 'loss'] + ['loss']
         if not self.eval_file.exists():
             _write_row(self.eval_file, ('epoch', *columns, 'global_steps'), 'w')
@@ -48,6 +48,11 @@ def write_run(folder: Path, record: dict) -> None:
     """Write run.json: everything that made a run and what came of it."""
     with replace_file(folder / 'run.json') as temporary:
         temporary.write_text(json.dumps(record, indent=2, default=str) + '\n', encoding='utf-8')
+
+
+def chosen_by(record: dict) -> str:
+    """What chose a run's checkpoint: holdout or dev; its scores there are {that}_best, {that}_saved and so on."""
+    return 'holdout' if 'holdout_saved' in record else 'dev'
 
 
 def read_run(folder: Path) -> dict | None:

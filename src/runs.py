@@ -4,21 +4,24 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, sha256_of, weights_file
 from src.argument_parser import TRAIN
-from src.checkpoints import find_checkpoint
+from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
+from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import GlueTask
+from src.nli_data_processing import GlueTask, processors, task_folder
 from src.plots import plot_training_curves
-from src.run_log import write_run
+from src.run_log import chosen_by, write_run
 from src.teacher_outputs import TeacherOutputs, result_file
 from src.training import Settings, Trainer
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
@@ -27,6 +30,20 @@ logger = logging.getLogger(__name__)
 
 # Flags that change nothing in what is computed, and the seed, which has a place of its own in a folder's name.
 NOT_CONFIGURATION = ('train_seed', 'PTP_seed', 'output_dir', 'log_every_step', 'given', 'recommended')
+
+
+# (a split, logits [R, C] of its rows) -> scores; a split -> a model's scores
+Metrics = Callable[[TokenizedSplit, np.ndarray], dict[str, float]]
+Score = Callable[[TokenizedSplit], dict[str, float]]
+
+
+@dataclass
+class Roles:
+    """Which rows do what in a run."""
+    rows: np.ndarray                  # numbers of the training rows that are learnt from
+    chosen_by: str                    # dev or holdout
+    chooser: TokenizedSplit           # what is scored during training, to choose the checkpoint
+    at_end: list[TokenizedSplit]      # dev sets that are scored once, with the checkpoint chosen
 
 
 @dataclass
@@ -114,8 +131,13 @@ def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
 
 
 def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
-    """Errors about --load_model, --cls_checkpoint and --output_dir, all in one, before any data is read."""
+    """Errors about the task's training file, --load_model, --cls_checkpoint and --output_dir, all in one, before any data
+    is read."""
     problems = []
+    try:
+        processors[task.name.lower()].path(task_folder(task), 'train')
+    except (InputError, FileNotFoundError) as error:
+        problems.append(str(error))
     for flag in ('load_model', 'cls_checkpoint'):
         if getattr(args, flag):
             try:
@@ -186,23 +208,62 @@ def recorded_arguments(args: argparse.Namespace) -> dict:
     return {name: value for name, value in vars(args).items() if name not in ('given', 'recommended')}
 
 
+def divide(train: TokenizedSplit, dev: TokenizedSplit, rows: np.ndarray, held_out: np.ndarray) -> Roles:
+    """The parts that rows play, from what hold_out gave; without rows held out dev chooses."""
+    if not len(held_out):
+        return Roles(rows, 'dev', dev, [])
+    logger.info('holdout: %d of %d training rows choose the checkpoint', len(held_out), len(train))
+    return Roles(rows, 'holdout', train.part(held_out), [dev])
+
+
+def scorer(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, metrics: Metrics) -> Score:
+    """A split -> the scores of the model as it is; metrics: (split, logits [R, C]) -> scores."""
+    def score(split: TokenizedSplit) -> dict[str, float]:
+        return metrics(split, predict_logits(model, split, args.eval_batch_size, setup.precision))
+    return score
+
+
 def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, inputs: dict,
-                     extra: dict) -> dict:
-    """Train, write run.json and the curves into the trainer's log folder, print the scores; returns the record."""
+                     extra: dict, score: Score, at_end: list[TokenizedSplit]) -> dict:
+    """Train, score the chosen state on the dev sets that are left for the end, write run.json and the curves into the
+    trainer's log folder, print the scores; returns the record."""
     record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
               'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
     started = time.time()
     record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}')
+    record |= scores_at_end(trainer, score, at_end, record)
     record['seconds'] = time.time() - started
     folder = trainer.log.folder
     write_run(folder, record)
     plot_training_curves(folder)
-    for which in ('dev_best', 'dev_lowest_loss', 'dev_last', 'dev_saved'):
-        logger.info('%-15s  %s', which, '  '.join(f'{key} {value:.4g}' for key, value in record[which].items()))
+    log_scores(record)
     logger.info('saved in %s', trainer.folder)
     return record
+
+
+def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], record: dict) -> dict:
+    """Scores of the state that was chosen, as it was saved, on dev sets that had no part in choosing it: dev_saved for
+    the run's own task, dev_also for others."""
+    if not at_end:
+        return {}
+    load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
+    others = {split.task: score(split) for split in at_end}
+    own = others.pop(record['task'], None)
+    found = {'dev_also': others} if others else {}
+    if own:
+        found['dev_saved'] = {**own, 'global_step': record[f'{trainer.chosen_by}_saved']['global_step']}
+    return found
+
+
+def log_scores(record: dict) -> None:
+    """Print the scores of a run: at the best steps and the last one, and of the state that stands for it."""
+    names = [f'{chosen_by(record)}_{state}' for state in ('best', 'lowest_loss', 'last', 'saved')]
+    entries = {name: record[name] for name in (*names, 'dev_saved')}
+    entries |= {f'dev_also {task}': entry for task, entry in record.get('dev_also', {}).items()}
+    for name, entry in entries.items():
+        logger.info('%-19s  %s', name, '  '.join(f'{key} {value:.4g}' for key, value in entry.items()))
 
 
 def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) -> Settings:

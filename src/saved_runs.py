@@ -8,12 +8,12 @@ import numpy as np
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.checkpoints import best_saved
+from src.checkpoints import best_saved, load_saved
 from src.data_processing import TokenizedSplit, load_split
-from src.evaluation import predict_logits, scores
-from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.nli_data_processing import GlueTask, compute_metrics, find_task
-from src.run_log import read_run
+from src.evaluation import predict_logits, task_scores
+from src.modeling import SequenceClassifier
+from src.nli_data_processing import GlueTask, find_task
+from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
 
 
@@ -35,11 +35,10 @@ class SavedRun:
         """Logits [R, C] of all rows, as computed in the run's own evaluation."""
         return predict_logits(self.model, split, self.args.eval_batch_size, self.setup.precision, progress)
 
-    def dev_scores(self) -> dict[str, float]:
-        """The dev scores of the model."""
-        dev = self.tokens(self.task, 'dev')
-        return scores(self.logits(dev), dev.labels,
-                      lambda preds, labels: compute_metrics(self.task.name, preds, labels))
+    def dev_scores(self, task: GlueTask) -> dict[str, float]:
+        """The model's scores on the dev set of the run's task, or of another with the same labels."""
+        dev = self.tokens(task, 'dev')
+        return task_scores(dev, self.logits(dev))
 
 
 def load_run(folder: Path) -> SavedRun:
@@ -51,9 +50,7 @@ def load_run(folder: Path) -> SavedRun:
     task, setup = find_task(args.task), set_up(args)
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
     model = SequenceClassifier(BertConfig.from_dict(shape), task.num_labels)
-    encoder, classifier = best_saved(folder)
-    load_encoder(model.encoder, encoder, all_layers=True)
-    load_classifier(model.classifier, classifier)
+    load_saved(model, best_saved(folder))
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
 
 
@@ -64,11 +61,12 @@ def finished_runs() -> list[Path]:
 
 
 def best_runs(folders: list[Path]) -> list[Path]:
-    """Of each test set the run of highest dev metric: one for MNLI and MNLI-mm, whose models predict both."""
+    """Of each test set the run of highest metric on its holdout, or on dev: one for MNLI and MNLI-mm, whose models
+    predict both."""
     best: dict[str, tuple[float, Path]] = {}
     for folder in folders:
         record = read_run(folder)
-        key, score = find_task(record['task']).folder, record['dev_saved'][record['metric']]
+        key, score = find_task(record['task']).folder, record[f'{chosen_by(record)}_saved'][record['metric']]
         if key not in best or score > best[key][0]:
             best[key] = (score, folder)
     return [folder for _, folder in best.values()]

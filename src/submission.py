@@ -7,16 +7,8 @@ import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.evaluation import predicted_labels
-from src.nli_data_processing import GlueTask, find_task
+from src.nli_data_processing import GlueTask
 from src.utils import replace_file
-
-# Tasks that a model of another one predicts too: they have its labels and no training set of their own.
-ALSO_PREDICTED = {'MNLI': ('MNLI-mm', 'diagnostic'), 'MNLI-mm': ('MNLI', 'diagnostic')}
-
-
-def predicted_tasks(task: GlueTask) -> list[GlueTask]:
-    """The task itself and those that its model predicts too."""
-    return [task, *(find_task(name) for name in ALSO_PREDICTED.get(task.name, ()))]
 
 
 def prediction_words(task: GlueTask, logits: np.ndarray) -> list[str]:

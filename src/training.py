@@ -92,17 +92,19 @@ class Settings:
 
 
 class Trainer:
-    """Trains a model on a split and keeps, in a folder, its best states by dev metric and dev loss and its last one.
+    """Trains a model on rows of a split and keeps, in a folder, its best states by metric and by loss and its last one.
 
-    evaluate: () -> dev scores, with `loss`; metric: the score that decides; prefix: of the checkpoint files;
-    log_folder: for the logs."""
+    evaluate: () -> scores, with `loss`, on the rows that choose; metric: the score that decides; prefix: of the
+    checkpoint files; log_folder: for the logs; rows: numbers of the rows to learn from, None for all; chosen_by: what
+    the rows that choose are called, dev or holdout."""
 
     def __init__(self, model: SequenceClassifier, split: TokenizedSplit, objective: Objective, settings: Settings,
                  evaluate: Callable[[], dict[str, float]], metric: str, folder: Path, prefix: str,
-                 log_folder: Path):
+                 log_folder: Path, rows: np.ndarray | None = None, chosen_by: str = 'dev'):
         self.model, self.split, self.objective, self.settings = model, split, objective, settings
         self.evaluate, self.metric, self.folder, self.prefix = evaluate, metric, folder, prefix
-        self.steps_per_epoch = math.ceil(len(split) / settings.train_batch_size)
+        self.rows, self.chosen_by = np.arange(len(split)) if rows is None else rows, chosen_by
+        self.steps_per_epoch = math.ceil(len(self.rows) / settings.train_batch_size)
         self.total_steps = max(1, round(self.steps_per_epoch * settings.num_train_epochs))
         groups = no_decay_groups(model.named_parameters())
         self.optimizer = BertAdam(groups, settings.learning_rate, settings.warmup_proportion, self.total_steps)
@@ -111,13 +113,13 @@ class Trainer:
                                               settings.loss_scale)
         self.log = RunLog(log_folder)
         remove_checkpoints(folder, prefix)     # an earlier run's best state is not this one's
-        self.best: dict[str, tuple[float, dict]] = {}    # 'metric', 'loss' -> (value, dev scores) at the best step
+        self.best: dict[str, tuple[float, dict]] = {}    # 'metric', 'loss' -> (value, scores) at the best step
         self.last: dict[str, float] = {}
         self.saved: set[str] = set()
         self.evaluation_seconds = 0.0
 
     def train(self, name: str) -> dict:
-        """Run all steps; returns the dev scores at the best and the last step, and seconds. `name` stands at the bar."""
+        """Run all steps; returns the scores at the best and the last step, and seconds. `name` stands at the bar."""
         started = time.perf_counter()
         self.model.train()
         with tqdm(total=self.total_steps, desc=name, unit='step') as progress:
@@ -125,19 +127,19 @@ class Trainer:
                 self._train_epoch(epoch, progress)
         self._save('')
         seconds = time.perf_counter() - started
-        return {'steps': self.total_steps, 'dev_saved': self._saved_scores(), 'dev_last': self.last,
-                'dev_best': self.best['metric'][1],
-                'dev_lowest_loss': self.best['loss'][1], 'seconds_training': seconds - self.evaluation_seconds,
-                'seconds_evaluation': self.evaluation_seconds}
+        scores = {'saved': self._saved_scores(), 'last': self.last, 'best': self.best['metric'][1],
+                  'lowest_loss': self.best['loss'][1]}
+        return {'steps': self.total_steps, **{f'{self.chosen_by}_{state}': of_state for state, of_state in scores.items()},
+                'seconds_training': seconds - self.evaluation_seconds, 'seconds_evaluation': self.evaluation_seconds}
 
     def _saved_scores(self) -> dict[str, float]:
-        """Dev scores of the state that checkpoints.best_saved finds."""
+        """Scores of the state that checkpoints.best_saved finds."""
         if '_acc' in self.saved:
             return self.best['metric'][1]
         return self.best['loss'][1] if '_loss' in self.saved else self.last
 
     def _train_epoch(self, epoch: int, progress: tqdm) -> None:
-        order = epoch_order(self.settings.seed, epoch, len(self.split))
+        order = self.rows[epoch_order(self.settings.seed, epoch, len(self.rows))]
         sums, seen = torch.zeros(5, device=self.device), 0
         for step in range(self.steps_per_epoch):
             global_step = epoch * self.steps_per_epoch + step + 1
@@ -197,4 +199,4 @@ class Trainer:
         return True
 
     def _postfix(self) -> dict[str, str]:
-        return {f'dev_{self.metric}': f'{self.last[self.metric]:.4f}'} if self.last else {}
+        return {f'{self.chosen_by}_{self.metric}': f'{self.last[self.metric]:.4f}'} if self.last else {}

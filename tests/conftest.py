@@ -28,52 +28,57 @@ from src.nli_data_processing import find_task  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 WORDS = 'the a dog cat house tree man woman sees finds likes holds red old small green today here .'.split()
-# The second sentence's first word tells the label, so that a tiny model can learn the task.
-CUES = {'MRPC': {'0': 'however', '1': 'indeed'},
-        'MNLI': {'contradiction': 'never', 'entailment': 'indeed', 'neutral': 'maybe'},
-        'STS-B': {'0.0': 'zero', '1.250': 'one', '2.5': 'two', '3.750': 'three', '5.0': 'five'}}
+# The text's first word (of a pair the second text's) tells the label, so that a tiny model can learn the task.
+CUES = {'0': 'however', '1': 'indeed', 'contradiction': 'never', 'entailment': 'indeed', 'neutral': 'maybe',
+        'not_entailment': 'however', '0.0': 'zero', '1.250': 'one', '2.5': 'two', '3.750': 'three', '5.0': 'five'}
+SCORES = ('0.0', '1.250', '2.5', '3.750', '5.0')      # the labels of regression
 VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]',
-              *sorted({*WORDS, *(cue for cues in CUES.values() for cue in cues.values())})]
+              *sorted({*WORDS, *CUES.values()})]
+_PARSED = 'sentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse\tsentence2_parse\tsentence1\tsentence2'
+_PAIR, _SINGLE = 'index\tsentence1\tsentence2', 'index\tsentence'
+_MNLI = f'index\tpromptID\tpairID\tgenre\t{_PARSED}'
+_SNLI = f'index\tcaptionID\tpairID\t{_PARSED}'
+_STSB = 'index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2'
+_VOTES = '\tlabel1\tlabel2\tlabel3\tlabel4\tlabel5\tgold_label'
+# The columns of each task's files: train and dev, test. CoLA's train and dev have them without saying so.
 HEADERS = {
-    'MRPC': 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String',
-    'STS-B': 'index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore',
-    'MNLI': 'index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\tsentence1_parse'
-            '\tsentence2_parse\tsentence1\tsentence2\tlabel1\tgold_label'}
-FILES = {'MRPC': ('train.tsv', 'dev.tsv', 'test.tsv'), 'STS-B': ('train.tsv', 'dev.tsv', 'test.tsv'),
-         'MNLI': ('train.tsv', 'dev_matched.tsv', 'test_matched.tsv')}
+    'CoLA': 'source\tlabel\tstar\tsentence', 'SST-2': 'sentence\tlabel',
+    'MRPC': 'Quality\t#1 ID\t#2 ID\t#1 String\t#2 String', 'STS-B': f'{_STSB}\tscore',
+    'QQP': 'id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate', 'MNLI': f'{_MNLI}{_VOTES}', 'MNLI-mm': f'{_MNLI}{_VOTES}',
+    'QNLI': 'index\tquestion\tsentence\tlabel', 'RTE': f'{_PAIR}\tlabel', 'WNLI': f'{_PAIR}\tlabel',
+    'SNLI': f'{_SNLI}{_VOTES}'}
+TEST_HEADERS = {
+    'CoLA': _SINGLE, 'SST-2': _SINGLE, 'MRPC': 'index\t#1 ID\t#2 ID\t#1 String\t#2 String', 'STS-B': _STSB,
+    'QQP': 'id\tquestion1\tquestion2', 'MNLI': _MNLI, 'MNLI-mm': _MNLI, 'QNLI': 'index\tquestion\tsentence', 'RTE': _PAIR,
+    'WNLI': _PAIR, 'SNLI': f'{_SNLI}{_VOTES}', 'diagnostic': _PAIR}
+WITHOUT_HEADER = ('CoLA',)
 
 
-def task_row(task: str, number: int, label: str | None, a: str, b: str) -> list:
-    """Cells of a row; a label of None makes a row of a test file."""
-    if task == 'MRPC':
-        return [number if label is None else label, 700 + number, 900 + number, a, b]
-    if task == 'STS-B':
-        return [number, 'main-news', 'headlines', 2012, '0042', 'none', 'none', a, b] + ([] if label is None else [label])
-    return [number, 31, f'31{number}', 'fiction', '( a )', '( b )', 'A', 'B', a, b] + ([] if label is None else [label] * 2)
+def cell(column: str, number: int, label: str, a: str, b: str) -> str:
+    """What a row has in a column; in those that no reader looks at, something that could be there."""
+    if column in ('Quality', 'is_duplicate', 'score') or 'label' in column:
+        return label
+    if column in ('sentence1', 'question1', 'question', '#1 String'):
+        return a
+    if column in ('sentence2', 'question2', 'sentence', '#2 String'):
+        return b
+    return str(number) if column in ('index', 'id') else f'{column[:3]}{number}'
 
 
-def task_header(task: str, labelled: bool) -> str:
-    """The first line of a file."""
-    header = HEADERS[task]
-    if labelled:
-        return header
-    return header.replace('Quality', 'index') if task == 'MRPC' else header.split('\tscore')[0].split('\tlabel1')[0]
-
-
-def write_task(glue: Path, task: str, rows: tuple[int, int, int] = (60, 30, 20), seed: int = 0) -> None:
+def write_task(glue: Path, name: str, rows: tuple[int, int, int] = (60, 30, 20), seed: int = 0) -> None:
     """Write a small learnable task of so many train, dev and test rows."""
-    rng = np.random.default_rng(seed)
-    (glue / task).mkdir(parents=True, exist_ok=True)
-    cues = CUES[task]
-    for name, count in zip(FILES[task], rows, strict=True):
-        labelled = not name.startswith('test')
-        lines = [task_header(task, labelled)]
+    rng, task = np.random.default_rng(seed), find_task(name)
+    (glue / task.folder).mkdir(parents=True, exist_ok=True)
+    for split, count in zip(('train', 'dev', 'test'), rows, strict=True):
+        if not task.files(split):
+            continue
+        header = TEST_HEADERS[name] if split == 'test' else HEADERS[name]
+        lines = [] if name in WITHOUT_HEADER and split != 'test' else [header]
         for number in range(count):
-            label = str(rng.choice(list(cues)))
+            label = str(rng.choice(task.labels or SCORES))
             a, b = (' '.join(rng.choice(WORDS, rng.integers(3, 12))) for _ in 'ab')
-            cells = task_row(task, number, label if labelled else None, a, f'{cues[label]} {b}')
-            lines.append('\t'.join(map(str, cells)))
-        (glue / task / name).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+            lines.append('\t'.join(cell(column, number, label, a, f'{CUES[label]} {b}') for column in header.split('\t')))
+        (glue / task.folder / task.files(split)[0]).write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
 def write_checkpoint(folder: Path, layers: int = 2, hidden: int = 32, hf_names: bool = False, seed: int = 0,

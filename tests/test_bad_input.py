@@ -75,6 +75,8 @@ def test_nothing_is_wrong_before_it_is_spoilt(spoilt):
     (TRAIN, '--precision auto --fp16 True', ['--fp16', '--precision']),
     (TRAIN, '--warmup_proportion 1', ['--warmup_proportion', '1']),
     (TRAIN, '--train_seed 99999999999999999999', ['--train_seed', '99999999999999999999']),
+    (TRAIN, '--holdout 0.001', ['--holdout 0.001', 'give 0.0', 'class']),
+    (PTP, '--holdout 0.999', ['--holdout 0.999', 'give 0.0', 'class']),
     # Layers
     (TRAIN, '--student_hidden_layers 3', ['--student_hidden_layers 3', '2 layers', 'tiny']),
     (TRAIN, '--layer_initialization 1,2,2', ['--layer_initialization', '3', '2']),

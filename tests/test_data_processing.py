@@ -16,6 +16,7 @@ from src import data_processing
 from src.data_processing import (
     TokenizedSplit,
     check_max_seq_length,
+    hold_out,
     label_numbers,
     load_split,
     tokenize_examples,
@@ -404,3 +405,67 @@ def test_a_failed_reading_leaves_no_cache(glue, tokenizer):
     with pytest.raises(InputError, match='train.tsv, line 2'):
         load_split(MRPC, 'train', tokenizer, 20)
     assert not envs.CACHE_FOLDER.exists() or not list(envs.CACHE_FOLDER.iterdir())
+
+
+# The holdout
+
+
+@given(st.lists(st.integers(2, 60), min_size=1, max_size=4), st.floats(0, 0.999), st.integers(0, 2**63 - 1))
+def test_holdout_is_stratified_disjoint_and_complete(sizes, fraction, seed):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)) + 3, sizes))    # classes 3, 4, ...
+    smallest = min(sizes)
+    try:
+        rows, held_out = hold_out(labels, fraction, seed)
+    except InputError:
+        assert fraction * smallest < 1 or (1 - fraction) * smallest < 1
+        return
+    assert sorted([*rows, *held_out]) == list(range(len(labels)))
+    assert (np.diff(rows) > 0).all() and (np.diff(held_out) > 0).all()
+    assert abs(len(held_out) - fraction * len(labels)) <= 0.5 + 1e-6
+    for label, size in enumerate(sizes, 3):
+        assert abs((labels[held_out] == label).sum() - fraction * size) < 1
+    assert np.array_equal(held_out, hold_out(labels, fraction, seed)[1])
+
+
+def test_holdout_is_fixed_by_its_seed():
+    labels = np.arange(200) % 2
+    np.random.seed(1)
+    one = hold_out(labels, 0.2, 5)[1]
+    np.random.seed(2)
+    assert np.array_equal(one, hold_out(labels, 0.2, 5)[1])
+    assert len(set(one) & set(hold_out(labels, 0.2, 6)[1])) < 25      # 8 of 40 by chance
+    assert len(np.unique(one % 20)) > 10                              # from everywhere
+
+
+def test_holdout_of_scores_is_stratified_by_their_bins():
+    scores = np.random.default_rng(0).random(1000).astype(np.float32) ** 3 * 5
+    held_out = hold_out(scores, 0.1, 0)[1]
+    assert np.bincount(np.argsort(np.argsort(scores))[held_out] // 100).tolist() == [10] * 10
+    few_values = np.repeat(np.array([0, 2.5, 5], np.float32), 20)
+    assert np.unique(few_values[hold_out(few_values, 0.25, 0)[1]], return_counts=True)[1].tolist() == [5, 5, 5]
+
+
+def test_no_holdout():
+    rows, held_out = hold_out(np.array([0, 1, 1]), 0.0, 0)
+    assert rows.tolist() == [0, 1, 2] and held_out.tolist() == []
+
+
+@pytest.mark.parametrize('fraction', [0.001, 0.02, 0.98, 0.999])
+def test_holdout_without_a_row_of_a_class(fraction):
+    labels = np.repeat([0, 1], [90, 10])
+    with pytest.raises(InputError, match=f'--holdout {fraction}: .* 10 row.* give 0.1 to 0.9'):
+        hold_out(labels, fraction, 0)
+    for fitting in (0.1, 0.9):
+        hold_out(labels, fitting, 0)
+    with pytest.raises(InputError, match='leave --holdout out'):
+        hold_out(np.array([0, 1, 1]), 0.5, 0)
+
+
+@given(st.integers(2, 3000))
+def test_fractions_that_are_named_do_fit(rows):
+    labels = np.zeros(rows, np.int64)
+    with pytest.raises(InputError) as caught:
+        hold_out(labels, 1e-9, 0)
+    lowest, highest = (float(word) for word in str(caught.value).split('give ')[1].split(' to '))
+    for fraction in (lowest, highest):
+        assert all(map(len, hold_out(labels, fraction, 0)))

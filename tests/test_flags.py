@@ -12,7 +12,8 @@ FITTING = SHARED | {
     'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None,
     'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
     'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
-    'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None}
+    'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None,
+    'holdout': 0.0, 'holdout_seed': 0}
 DEFAULTS = {
     TRAIN: FITTING | {'train_seed': None, 'alpha': 0.7, 'T': 10.0, 'beta': 100.0, 'normalize_patience': True,
                       'fc_layer_idx': None},
@@ -31,6 +32,7 @@ OTHER = {
     'alpha': ('0', 0.0), 'T': ('2', 2.0), 'beta': ('10', 10.0), 'normalize_patience': ('False', False),
     'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
+    'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3),
 }
 
 
@@ -188,6 +190,11 @@ def test_recommended_settings_are_values_of_flags():
     ('--student_hidden_layers 2 --layer_initialization 1,2,3', ['--layer_initialization', '3', '2']),
     ('--student_hidden_layers 2 --freeze_layer 3', ['--freeze_layer', '3', '2']),
     ('--passes 0,1', ['--passes', '0,1']),
+    ('--holdout 1', ['--holdout', '1.0', 'from 0 to below 1']),
+    ('--holdout=-0.1', ['--holdout', '-0.1', 'from 0 to below 1']),
+    ('--holdout nan', ['--holdout', 'nan', 'from 0 to below 1']),
+    ('--holdout 0.1 --holdout_seed -1', ['--holdout_seed', '-1']),
+    ('--holdout_seed 1', ['--holdout_seed', '--holdout']),
     ('--passes 1,2,1x --model_type SPS', ['--passes', '--model_type', 'SPS']),
     ('--fp16 True --precision bf16', ['--fp16', '--precision', 'bf16']),
     ('--alpha 0.5', ['--alpha', 'ft', 'kd', 'pkd']),

@@ -17,6 +17,7 @@ from src import nli_data_processing as nli
 from src.nli_data_processing import (
     PTP_CLASSES,
     TASKS,
+    also_served,
     compute_metrics,
     find_task,
     output_modes,
@@ -144,6 +145,22 @@ def test_task_folder(monkeypatch, tmp_path):
     assert task_folder(find_task('sample')) == tmp_path / 'sample'
     (tmp_path / 'glue' / 'Sample').mkdir(parents=True)
     assert task_folder(find_task('sample')) == tmp_path / 'glue' / 'Sample'
+
+
+def test_other_sets_that_a_model_serves(monkeypatch, tmp_path, caplog):
+    """MNLI's two dev and test sets and AX; of those whose files are missing a line is written."""
+    monkeypatch.setattr(envs, 'GLUE_FOLDER', tmp_path)
+    caplog.set_level(logging.INFO)
+    assert {task.name for task in TASKS.values() if task.also} == {'MNLI', 'MNLI-mm'}
+    assert also_served(find_task('RTE'), 'dev') == also_served(find_task('MNLI'), 'dev') == []
+    assert caplog.messages == ['MNLI-mm has no dev file here: left out']      # AX has no dev set that could be missing
+    for name in ('MNLI/dev_matched.tsv', 'MNLI/dev_mismatched.tsv', 'MNLI/test_matched.tsv', 'diagnostic/AX.tsv'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    served = [[other.name for other in also_served(find_task(task), split)] for task, split in (
+        ('MNLI', 'dev'), ('MNLI', 'test'), ('MNLI-mm', 'dev'), ('MNLI-mm', 'test'))]
+    assert served == [['MNLI-mm'], ['diagnostic'], ['MNLI'], ['MNLI', 'diagnostic']]
+    assert caplog.messages[1:] == ['MNLI-mm has no test file here: left out']
 
 
 # Readers

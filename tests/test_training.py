@@ -57,7 +57,7 @@ class Recording(Objective):
         return losses
 
 
-def a_trainer(folder, model=None, scores=None, split=None, objective=Recording, **settings):
+def a_trainer(folder, model=None, scores=None, split=None, objective=Recording, rows=None, **settings):
     """scores: what dev evaluations return, one after the other, as (metric, loss); the last stands for all after it."""
     model, split = model or a_model(), split or a_split()
     scores = list(scores or [(0.5, 0.7)])
@@ -69,7 +69,7 @@ def a_trainer(folder, model=None, scores=None, split=None, objective=Recording, 
         return {'acc': metric, 'loss': loss}
 
     trainer = Trainer(model, split, objective(split.labels), Settings(**SETTINGS | settings), evaluate, 'acc', folder,
-                      'BERT', folder)
+                      'BERT', folder, rows)
     trainer.snapshots = snapshots
     return trainer
 
@@ -143,6 +143,16 @@ def test_every_row_once_an_epoch_in_another_order(tmp_path):
     for order in epochs_of(trainer):
         assert sorted(order) == list(range(ROWS))
     assert first != second and second != third and first != third       # other batches, not only another order of them
+
+
+def test_only_the_rows_given_are_learnt_from(tmp_path):
+    """Their numbers stay those of the whole split; an epoch has as many steps as they fill."""
+    rows = np.array([1, 2, 3, 5, 7, 8, 11, 13, 17])
+    trainer = a_trainer(tmp_path, num_train_epochs=3, rows=rows)
+    record = trainer.train('test')
+    assert record['steps'] == 9 and [len(batch) for batch in batches(trainer)] == [4, 4, 1] * 3
+    for epoch in range(3):
+        assert sorted(np.concatenate(batches(trainer)[3 * epoch:3 * epoch + 3])) == rows.tolist()
 
 
 def test_order_comes_from_the_seed(tmp_path):
@@ -388,10 +398,12 @@ class FakeTeacher:
                 'pred_answers': correct}
 
 
-def labels_of(task, train, dev, *flags):
+def labels_of(task, train, dev, *flags, held_out=0):
+    """held_out: how many rows at the end of train are not learnt from."""
     splits = {name: a_split(len(answers[0])) for name, answers in (('train', train), ('dev', dev))}
     args = parse(PTP_SCRIPT, '', ['--task', task, *flags])
-    return PTP.label_splits(args, find_task(task), FakeTeacher(train=train, dev=dev), splits)
+    rows, held_out = np.arange(len(train[0]) - held_out), np.arange(len(train[0]))[len(train[0]) - held_out:]
+    return PTP.label_splits(args, find_task(task), FakeTeacher(train=train, dev=dev), splits, rows, held_out)
 
 
 TRAIN_ANSWERS = ([0.6, 0.7, 0.8, 0.9, 0.95, 0.55, 0.65, 0.85], [True] * 5 + [False] * 3)
@@ -406,6 +418,16 @@ def test_dev_labels_use_the_thresholds_of_train():
     # Rows 2 and 6 are the medians themselves, whose side rounding decides
     assert np.delete(splits['train'].labels, [2, 6]).tolist() == [1, 1, 0, 0, 3, 2]
     assert list(counts['dev'].values()) == [2, 1, 1, 1]
+
+
+def test_rows_held_out_have_no_say_in_the_thresholds():
+    answers = tuple([*kept, *held_out] for kept, held_out in zip(TRAIN_ANSWERS, ([0.99, 0.98, 0.97], [True, False, False]),
+                                                                strict=True))
+    splits, thresholds, counts = labels_of('WNLI', answers, DEV_ANSWERS, held_out=3)
+    assert thresholds == pytest.approx((0.8, 0.65), abs=1e-6)
+    assert splits['train'].labels[-3:].tolist() == [0, 2, 2]
+    assert [sum(counts[name].values()) for name in ('train', 'holdout', 'dev')] == [8, 3, 5]
+    assert list(counts['holdout'].values()) == [1, 0, 2, 0]
 
 
 def test_thresholds_from_table_and_flag():

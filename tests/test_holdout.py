@@ -1,0 +1,208 @@
+"""Choosing without peeking: with --holdout a part of train chooses, nothing is learnt from it, and dev is scored once."""
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import softmax
+
+import NLI_KD_training
+from src import evaluation, training
+from src.argument_parser import PTP, TEACHER, TRAIN
+from src.data_processing import TokenizedSplit, hold_out
+from src.evaluation import task_scores
+from src.nli_data_processing import PTP_CLASSES, ptp_labels, ptp_thresholds
+from src.plots import draw_training
+from src.run_log import write_run
+from src.saved_runs import best_runs, load_run
+from src.teacher_outputs import TeacherOutputs
+
+BENCHMARK = 'run_glue_benchmark.py'
+ROWS, HELD_OUT = 60, 18       # MRPC's in the workspace
+TEACHER_FLAGS = ('--bert_model', 'tiny', '--teacher_hidden_layers', 2, '--precision', 'fp32')
+FLAGS = (*TEACHER_FLAGS, '--learning_rate', '1e-3', '--train_batch_size', 8, '--saving_criterion_acc', -1)
+HOLDOUT = ('--holdout', 0.3)
+STATES = ('best', 'lowest_loss', 'last', 'saved')
+
+
+@pytest.fixture(scope='module')
+def taught(make_workspace):
+    """MRPC, STS-B, a teacher of MRPC with random weights and its results."""
+    workspace = make_workspace(tasks=('MRPC', 'STS-B'))
+    workspace.add_teacher()
+    workspace.succeed(TEACHER, *TEACHER_FLAGS)
+    return workspace
+
+
+def run(workspace, name, *flags, script=TRAIN):
+    """(folder, run.json) of a run of one epoch, where no flag says otherwise."""
+    folder = workspace.folder / name
+    workspace.succeed(script, *FLAGS, '--num_train_epochs', 1, '--output_dir', folder, *flags)
+    logs = folder if script == TRAIN else folder / 'PTP.Original_2layer'
+    return folder, json.loads((logs / 'run.json').read_text())
+
+
+def teacher_results(workspace):
+    return TeacherOutputs.open(workspace.result_file()).split('train')
+
+
+def division(workspace, seed=0):
+    return hold_out(teacher_results(workspace)['labels'], 0.3, seed)
+
+
+def scores(entry):
+    return {name: value for name, value in entry.items() if name != 'global_step'}
+
+
+class Seen:
+    """What training reads: the rows, their tokens' rows, their labels and the teacher's logits, batch by batch."""
+
+    def __init__(self, monkeypatch):
+        self.rows, self.tokens, self.labels, self.logits = [], [], [], []
+        batch, call, loss = TokenizedSplit.batch, training.Objective.__call__, training.distillation_loss
+
+        def spy_batch(split, rows):
+            if len(split) == ROWS:           # the parts that are evaluated are splits of their own
+                self.tokens.append(rows)
+            return batch(split, rows)
+
+        def spy_call(objective, rows, *outputs):
+            self.rows.append(rows)
+            return call(objective, rows, *outputs)
+
+        def spy_loss(y, labels, teacher_scores, *settings):
+            self.labels.append(labels)
+            self.logits.append(teacher_scores)
+            return loss(y, labels, teacher_scores, *settings)
+
+        monkeypatch.setattr(TokenizedSplit, 'batch', spy_batch)
+        monkeypatch.setattr(training.Objective, '__call__', spy_call)
+        monkeypatch.setattr(training, 'distillation_loss', spy_loss)
+
+    def assert_learnt(self, rows, labels):
+        """Every one of these rows once, no other; its own tokens and its own of all rows' labels [ROWS]."""
+        assert sorted(np.concatenate(self.rows)) == rows.tolist()
+        assert np.array_equal(np.concatenate(self.tokens), np.concatenate(self.rows))
+        assert np.array_equal(torch.cat(self.labels), labels[np.concatenate(self.rows)])
+
+
+@pytest.mark.parametrize('train_type', ['ft', 'kd', 'pkd'])
+@pytest.mark.parametrize('train_seed', [1, 2])
+def test_nothing_is_learnt_from_rows_held_out(taught, monkeypatch, train_type, train_seed):
+    """Whatever the training seed; and the teacher's logits are those of the rows learnt from."""
+    seen, results = Seen(monkeypatch), teacher_results(taught)
+    _, record = run(taught, 'learns', *HOLDOUT, '--train_type', train_type, '--train_seed', train_seed)
+    rows, held_out = division(taught)
+    assert len(held_out) == HELD_OUT and record['steps'] == 6        # 42 rows, 8 a step
+    seen.assert_learnt(rows, results['labels'])
+    if train_type != 'ft':
+        assert np.array_equal(torch.cat(seen.logits), results['pred_logit'][np.concatenate(seen.rows)])
+
+
+def test_ptp_holds_out_the_same_rows(taught, monkeypatch):
+    """Its thresholds come from the others alone."""
+    seen, results = Seen(monkeypatch), teacher_results(taught)
+    _, record = run(taught, 'ptp', *HOLDOUT, '--PTP_seed', 1, '--ptp_threshold', 'median', script=PTP)
+    rows, held_out = division(taught)
+    confidence, correct = softmax(results['pred_logit'], axis=1).max(axis=1), results['pred_answers']
+    thresholds = ptp_thresholds('MRPC', 'median', confidence[rows], correct[rows])
+    assert record['thresholds'] == list(thresholds) != list(ptp_thresholds('MRPC', 'median', confidence, correct))
+    labels = ptp_labels(confidence, correct, thresholds)
+    seen.assert_learnt(rows, labels)
+    for name, part in (('train', rows), ('holdout', held_out)):
+        assert list(record['ptp_counts'][name].values()) == np.bincount(labels[part], minlength=len(PTP_CLASSES)).tolist()
+    assert record['dev_saved']['global_step'] == record['holdout_saved']['global_step']
+
+
+def test_another_holdout_seed_holds_out_other_rows(taught, monkeypatch):
+    seen = Seen(monkeypatch)
+    run(taught, 'other', *HOLDOUT, '--holdout_seed', 4)
+    seen.assert_learnt(division(taught, 4)[0], teacher_results(taught)['labels'])
+    assert not np.array_equal(division(taught, 4)[0], division(taught)[0])
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Names of the splits that were predicted, in order."""
+    names, predict = [], evaluation.predict
+
+    def spy(model, split, *settings):
+        names.append(split.split)
+        return predict(model, split, *settings)
+
+    monkeypatch.setattr(evaluation, 'predict', spy)
+    return names
+
+
+@pytest.mark.parametrize('script, flags', [(TRAIN, ()), (TRAIN, ('--train_type', 'kd')), (PTP, ())])
+def test_dev_is_scored_once_at_the_end(taught, evaluated, script, flags):
+    run(taught, 'once', *HOLDOUT, *flags, '--num_train_epochs', 2, '--eval_every', 2, script=script)
+    assert evaluated == ['train'] * 4 + ['dev']
+    evaluated.clear()
+    run(taught, 'often', *flags, '--num_train_epochs', 2, '--eval_every', 2, script=script)
+    assert evaluated == ['dev'] * 5
+
+
+def test_record_logs_and_messages(taught):
+    workspace, (folder, record) = taught, run(taught, 'record', *HOLDOUT)
+    assert {name for name in record if name.startswith(('holdout_', 'dev_'))} == {
+        *(f'holdout_{state}' for state in STATES), 'dev_saved'}
+    assert (record['arguments']['holdout'], record['arguments']['holdout_seed']) == (0.3, 0)
+    log = pd.read_csv(folder / 'eval_log.txt')
+    assert log['f1'].tolist() == pytest.approx([record['holdout_last']['f1']], abs=1e-5)
+    loss_axis, score_axis = plt.subplots(1, 2)[1]
+    draw_training(loss_axis, score_axis, folder, '', 'black')
+    assert score_axis.get_ylabel() == 'holdout f1'
+    out = workspace.succeed(TRAIN, *FLAGS, *HOLDOUT, '--num_train_epochs', 1, '--output_dir', folder).out
+    assert '18 of 60 training rows' in out
+    assert [line.split()[0] for line in out.splitlines() if 'f1' in line] == [
+        *(f'holdout_{state}' for state in STATES), 'dev_saved']
+
+
+def test_without_it_the_record_is_as_it_was(taught):
+    _, record = run(taught, 'plain')
+    assert {name for name in record if name.startswith(('holdout_', 'dev_'))} == {f'dev_{state}' for state in STATES}
+
+
+def test_the_state_that_the_holdout_chose_is_scored(taught, monkeypatch, tmp_path):
+    """Here the first of four, whatever the later ones are; and --mode evaluate finds the same scores, to the last digit."""
+    f1_of_holdout = iter([0.9, 0.5, 0.8, 0.7])
+
+    def first_is_best(split, logits):
+        found = task_scores(split, logits)
+        return found | {'f1': next(f1_of_holdout)} if split.split == 'train' else found
+
+    monkeypatch.setattr(NLI_KD_training, 'task_scores', first_is_best)
+    folder, record = run(taught, 'chosen', *HOLDOUT, '--num_train_epochs', 4)
+    assert record['holdout_saved'] == record['holdout_best'] and record['holdout_best']['f1'] == 0.9
+    assert record['dev_saved']['global_step'] == 6 < record['holdout_last']['global_step'] == 24
+    taught.succeed(BENCHMARK, '--mode', 'evaluate', '--runs', folder, '--output_dir', tmp_path)
+    row = pd.read_csv(tmp_path / 'dev_scores.csv').iloc[0]
+    assert row[list(scores(record['dev_saved']))].to_dict() == scores(record['dev_saved'])
+
+
+@pytest.mark.parametrize('task', ['MRPC', 'STS-B'])
+def test_holdout_scores_are_those_of_the_rows_held_out(taught, task):
+    folder, record = run(taught, task, *HOLDOUT, '--task', task, '--num_train_epochs', 2)
+    with taught.active():
+        saved = load_run(folder)
+        train = saved.tokens(saved.task, 'train')
+        part = train.part(hold_out(train.labels, 0.3, 0)[1])
+        assert task_scores(part, saved.logits(part)) == scores(record['holdout_saved'])
+
+
+def test_another_holdout_is_another_configuration(taught):
+    students = taught.outputs / 'PeaKD' / 'MRPC'
+    for flags in ((), HOLDOUT, ('--holdout', 0.2), (*HOLDOUT, '--holdout_seed', 1), HOLDOUT):
+        taught.succeed(TRAIN, *FLAGS, '--train_type', 'kd', '--num_train_epochs', 0.5, '--train_seed', 1, *flags)
+    assert len(list(students.iterdir())) == 4
+
+
+def test_the_best_run_is_the_one_that_the_holdout_calls_best(tmp_path):
+    for name, record in (('a', {'holdout_saved': {'f1': 0.6}, 'dev_saved': {'f1': 0.9}}),
+                         ('b', {'holdout_saved': {'f1': 0.7}, 'dev_saved': {'f1': 0.5}})):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name, {'task': 'MRPC', 'metric': 'f1', **record})
+    assert best_runs([tmp_path / 'a', tmp_path / 'b']) == [tmp_path / 'b']
