@@ -1,9 +1,10 @@
-"""Compare methods on GLUE, and score or submit what has been trained.
+"""Compare methods on GLUE, and score, sum up or submit what has been trained.
 
     python run_glue_benchmark.py --mode teacher --tasks MRPC,RTE --teacher_hidden_layers 12
     python run_glue_benchmark.py --mode compare --bert_model minilm-l6 --tasks MRPC --methods pkd,sps,sps+ptp --layers 3
     python run_glue_benchmark.py --mode compare --bert_model minilm-l6 --tasks MRPC --methods pkd,sps --layers 3 \\
         --grid learning_rate=5e-5,1e-4 alpha=0.5,0.7 --set num_train_epochs=4 teacher.num_train_epochs=3
+    python run_glue_benchmark.py --mode summary
     python run_glue_benchmark.py --mode evaluate
     python run_glue_benchmark.py --mode submit
     python run_glue_benchmark.py --mode submit --runs data/outputs/PeaKD/MRPC/pkd_SPS_3layer_...
@@ -15,6 +16,8 @@ value. A flag is the student's; with `ptp.` or `teacher.` before it, that stage'
 semicolons where there is one: --grid 'fc_layer_idx=1,3;3,5'. Teachers, their result files and PTP encoders are made once.
 One row a run goes to results.csv in --output_dir; the same command goes on where it was stopped. Exit code 1: some cells
 failed; the table has their errors.
+
+summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model. submit writes test predictions (of the
 best run of each task by dev metric, where --runs names none) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into
@@ -42,6 +45,7 @@ from src.nli_data_processing import find_task, processors, task_folder
 from src.run_log import read_run
 from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
 from src.submission import predicted_tasks, write_predictions, write_zip
+from src.summary import summarise
 from src.utils import replace_file, run_script
 
 logger = logging.getLogger(__name__)
@@ -169,6 +173,20 @@ def make_grid(args: argparse.Namespace) -> Grid:
                 fixed=parse_fixed(args.set), axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
 
 
+def summary_flags(parser: Parser) -> None:
+    """Flags of --mode summary."""
+    parser.add_argument('--results', nargs='+', type=Path, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
+                        help='tables of compare (data/outputs/compare/results.csv)')
+    parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
+    parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
+    parser.add_argument('--output_dir', type=Path, help='summary.md, summary.csv, summary.png; beside the first table')
+
+
+def sum_up(args: argparse.Namespace, _) -> None:
+    """Print and save the summary."""
+    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings)
+
+
 def run_flags(parser: Parser) -> None:
     """Flags of --mode evaluate and --mode submit."""
     parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER', help='run folders; all under the outputs folder')
@@ -245,7 +263,7 @@ def has_test_set(task) -> bool:
 
 # mode -> what adds its flags, what does it
 MODES = {'teacher': (teacher_flags, save_teachers), 'compare': (compare_flags, run_comparison),
-         'submit': (run_flags, submit), 'evaluate': (run_flags, evaluate)}
+         'summary': (summary_flags, sum_up), 'submit': (run_flags, submit), 'evaluate': (run_flags, evaluate)}
 
 if __name__ == '__main__':
     run_script(main)

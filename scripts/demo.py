@@ -30,6 +30,7 @@ from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
 from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, wiring_name  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
+from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
 from src.utils import replace_file, run_script  # noqa: E402
 
@@ -164,15 +165,6 @@ def table_row(name: str, folder: Path, seconds_before: float) -> dict:
             **{f'dev {key}': value for key, value in best.items()},
             'seconds to train': round(run['seconds'] + seconds_before),
             'sentences a second': sentences_a_second(folder)}
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, numbers with thousands separators."""
-    def cell(value) -> str:
-        return f'{value:,}' if isinstance(value, int) else f'{value:.4f}' if isinstance(value, float) else str(value)
-    rows = [[cell(value) for value in row] for row in table.astype(object).itertuples(index=False)]
-    lines = [list(table.columns), ['---'] * len(table.columns), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 if __name__ == '__main__':
