@@ -50,8 +50,8 @@ def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
 def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', retry_failed: bool = True) -> int:
     """Run the cells of a grid that `root` has no results of; returns how many cells have failed.
 
-    jobs: stages that run at a time; keep_weights: of which students (best: of the best of each task by the score that
-    chose its state, all, none; none goes for PTP encoders too); retry_failed: run cells again that failed before."""
+    jobs: stages that run at a time; keep_weights: of which students (best: of the best of each task, by the score that
+    chose its state; all; none, and no PTP encoder either); retry_failed: run cells again that failed before."""
     check_grid(grid)
     root = root.expanduser().resolve()
     with _told_once():
@@ -123,28 +123,28 @@ class Comparison:
 
     def _ended(self, stage: Stage, error: str | None) -> None:
         """Note what became of a stage; of a student, as a row."""
-        if error:
-            logger.warning('%s %s failed: %s; its log: %s', stage.kind, stage.name, error, self.root / stage.folder / LOG)
-        if stage.folder not in self.stages:
-            return
-        row = self.columns[stage.folder]
-        if not error:
+        row = self.columns.get(stage.folder, {})
+        if row and not error:
             try:
                 row = row | finished_columns(stage, self.root)
             except Exception as problem:          # whatever it is, it must not stop the other cells
                 error = f'{type(problem).__name__}: {problem}'
-        self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
-        self._remove_weights(row['task'])
-        self.bar.update()
+        if error:
+            log = self.root / stage.folder / LOG
+            logger.warning('%s %s failed: %s%s', stage.kind, stage.name, error, f'; its log: {log}' if log.is_file() else '')
+        if row:
+            self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
+            self._remove_weights(row['task'])
+            self.bar.update()
 
     def _remove_weights(self, task: str) -> None:
-        """Remove the weights of a task that need not be kept."""
+        """Remove the weights of a task's cells that need not be kept; those of other comparisons in the folder stay."""
         if self.keep_weights == 'all':
             return
         best = self.results.best_run(task) if self.keep_weights == 'best' else None
-        for run, row in self.results.rows.items():
-            if row['task'] == task and run != best:
-                remove_checkpoints(self.root / run, 'BERT')
+        for folder in self.stages:
+            if self.columns[folder]['task'] == task and str(folder) != best and str(folder) in self.results.rows:
+                remove_checkpoints(self.root / folder, 'BERT')
         if self.keep_weights == 'none':
             self._remove_encoders()
 

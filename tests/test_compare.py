@@ -18,6 +18,7 @@ from conftest import ROOT
 import envs
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src import compare as compare_module
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import best_saved
 from src.compare import scores_of
@@ -390,6 +391,20 @@ def test_weights_to_keep(workspace, calls, keep, weights, encoders):
     assert len(list(root.glob('runs/*/*/BERT.encoder_acc.pkl'))) == weights
     assert len(list(root.glob('ptp/*/*/PTP.*.encoder.pkl'))) == encoders
     assert len(list(root.glob('teachers/*/*/BERT.encoder*.pkl'))) == 3
+
+
+def test_weights_of_other_comparisons_stay(workspace, calls):
+    assert compare(workspace, '--keep_weights', 'all', methods='pkd').code == 0
+    assert compare(workspace, '--keep_weights', 'none', '--seeds', '2', methods='pkd').code == 0
+    kept = folder_of(workspace).glob('runs/*/*/BERT.encoder.pkl')
+    assert [path.parent.name.rpartition('_')[0] for path in kept] == ['pkd_1layer_seed1']
+
+
+def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    outcome = compare(workspace, methods='pkd')
+    assert outcome.code == 1 and 'ZeroDivisionError' in outcome.out
+    assert rows_of(workspace)[0]['error'].startswith('ZeroDivisionError')
 
 
 def test_the_teachers_checkpoint(workspace, calls):
