@@ -25,4 +25,5 @@ OUTPUTS_FOLDER = _root('PEAKD_OUTPUTS', HOME_DATA_FOLDER / 'outputs')
 HOME_OUTPUT_FOLDER = OUTPUTS_FOLDER / 'KD'        # {task}/teacher_{L}layer: teachers, their results, PTP encoders
 STUDENT_FOLDER = OUTPUTS_FOLDER / 'PeaKD'         # {task}/{configuration}: students
 PREDICTION_FOLDER = OUTPUTS_FOLDER / 'predictions'   # predictions for the test sets
+COMPARE_FOLDER = OUTPUTS_FOLDER / 'compare'       # run_glue_benchmark.py --mode compare: results.csv and all runs
 CACHE_FOLDER = OUTPUTS_FOLDER / 'cache'           # token ids; may be deleted at any time

@@ -1,51 +1,211 @@
-"""Score saved runs on dev, or predict the test sets for the GLUE leaderboard.
+"""Compare methods on GLUE, and score, sum up or submit what has been trained.
 
+    python run_glue_benchmark.py --mode teacher --tasks MRPC,RTE --teacher_hidden_layers 12
+    python run_glue_benchmark.py --mode compare --bert_model minilm-l6 --tasks MRPC --methods pkd,sps,sps+ptp --layers 3
+    python run_glue_benchmark.py --mode compare --bert_model minilm-l6 --tasks MRPC --methods pkd,sps --layers 3 \\
+        --grid learning_rate=5e-5,1e-4 alpha=0.5,0.7 --set num_train_epochs=4 teacher.num_train_epochs=3
+    python run_glue_benchmark.py --mode summary
     python run_glue_benchmark.py --mode evaluate
     python run_glue_benchmark.py --mode submit
     python run_glue_benchmark.py --mode submit --runs data/outputs/PeaKD/MRPC/pkd_SPS_3layer_...
+
+teacher writes the result files of several teachers, as save_teacher_outputs.py does; its other flags serve too.
+
+compare runs tasks x methods x depths x seeds, and settings: each flag of --grid is a further axis, each of --set has one
+value. A flag is the student's; with `ptp.` or `teacher.` before it, that stage's. --grid divides values at commas, or at
+semicolons where there is one: --grid 'fc_layer_idx=1,3;3,5'. Teachers, their result files and PTP encoders are made once.
+One row a run goes to results.csv in --output_dir; the same command goes on where it was stopped. Exit code 1: some cells
+failed; the table has their errors.
+
+summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
 submit writes test predictions (where --runs names none, of the best run of each task by its metric on the holdout, or on
 dev) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the
 diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
+
+Flags of a mode: --mode compare --help
 """
 import argparse
 import logging
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 import envs
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+import save_teacher_outputs
+from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
+from src.argument_parser import TEACHER, parse
+from src.compare import KEEP_WEIGHTS, compare, source_marks
+from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import also_served, find_task
 from src.run_log import read_run
 from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
 from src.submission import write_predictions, write_zip
+from src.summary import summarise
 from src.utils import replace_file, run_script
 
 logger = logging.getLogger(__name__)
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's, but what is wrong is an InputError."""
+
+    def error(self, message: str):
+        raise InputError(message)
+
+
+def comma_list(kind: Callable[[str], Any], words: str) -> Callable[[str], tuple]:
+    """A flag's type: values between commas, each once; `words` says what they are."""
+    def convert(text: str) -> tuple:
+        try:
+            return tuple(dict.fromkeys(kind(part) for part in text.split(',')))
+        except (ValueError, argparse.ArgumentTypeError):
+            raise argparse.ArgumentTypeError(f'{text!r}: must be {words}, commas between them') from None
+    return convert
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A flag's type: a whole number from `least` on."""
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f'{text!r}: must be a whole number from {least} on')
+        return int(text)
+    return convert
+
+
+def method_name(text: str) -> str:
+    """A flag's type: one of the methods."""
+    if text not in METHODS:
+        raise ValueError
+    return text
+
+
+TASKS = comma_list(lambda text: find_task(text).name, 'tasks of GLUE, or Sample')
+COUNTS = comma_list(whole_number(1), 'whole numbers from 1 on')
+SEEDS = comma_list(whole_number(0), 'whole numbers from 0 on')
+METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Find the runs and do what --mode says with them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--mode', choices=('evaluate', 'submit'), default='evaluate', help='what to do (evaluate)')
+    """Do what --mode says."""
+    args, rest = parse_flags(argv)
+    MODES[args.mode][1](args, rest)
+
+
+def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The flags of the mode that --mode names, and those left for save_teacher_outputs.py."""
+    first = Parser(add_help=False, allow_abbrev=False)
+    first.add_argument('--mode', choices=MODES, default='evaluate', help='what to do (evaluate)')
+    mode = first.parse_known_args(argv)[0].mode
+    parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    MODES[mode][0](parser)
+    args, rest = parser.parse_known_args(argv)
+    if rest and mode != 'teacher':
+        raise InputError(f'{" ".join(rest)}: no such flag of --mode {mode}')
+    return args, rest
+
+
+def teacher_flags(parser: Parser) -> None:
+    """Flags of --mode teacher."""
+    parser.add_argument('--tasks', type=TASKS, default=('MRPC',), help='tasks between commas (MRPC)')
+    parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(12,), help='depths of teachers (12)')
+
+
+def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
+    """save_teacher_outputs.py for each task and depth, all flags checked first."""
+    calls = [['--task', task, '--teacher_hidden_layers', str(layers), *rest]
+             for task in args.tasks for layers in args.teacher_hidden_layers]
+    given = [name for call in calls for name in parse(TEACHER, '', call).given]
+    if len(calls) > 1 and 'teacher_prediction' in given:
+        raise InputError(f'--teacher_prediction names one file for {len(calls)} teachers; leave it out')
+    for call in calls:
+        save_teacher_outputs.main(call)
+
+
+def compare_flags(parser: Parser) -> None:
+    """Flags of --mode compare."""
+    add = parser.add_argument
+    add('--tasks', type=TASKS, default=('MRPC',), help='between commas (MRPC)')
+    add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
+    add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
+    add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')
+    add('--seeds', type=SEEDS, default=(1, 2, 3), help='(1,2,3)')
+    add('--grid', nargs='+', action='extend', default=[], metavar='NAME=VALUE,VALUE', help='flags with several values')
+    add('--set', nargs='+', action='extend', default=[], metavar='NAME=VALUE', help='flags with one value')
+    add('--recommended', action=argparse.BooleanOptionalAction, default=True,
+        help='settings of src/recommended_settings.py where --grid and --set have none')
+    add('--bert_model', default='bert_base_uncased', help='pretrained checkpoint, as of NLI_KD_training.py')
+    add('--teacher_layers', type=whole_number(1), help="the teacher's layers; all of the checkpoint's")
+    add('--teacher_seed', type=whole_number(0), default=1, help='(1)')
+    add('--teacher_checkpoint', choices=TEACHER_CHECKPOINTS, default='acc',
+        help="the teacher's state that teaches: best dev metric, lowest dev loss, last step (acc)")
+    for name in COMMON:
+        add(f'--{name}', help=f'--{name} of NLI_KD_training.py and PTP.py, for all runs')
+    add('--output_dir', type=Path, default=envs.COMPARE_FOLDER, help='results.csv and all runs (data/outputs/compare)')
+    add('--jobs', type=whole_number(1), default=1, help='runs at a time, which share the cores (1)')
+    add('--keep_weights', choices=KEEP_WEIGHTS, default='best', help='of which students: of each task the best, all, none')
+    add('--retry_failed', action=argparse.BooleanOptionalAction, default=True, help='run failed cells again')
+
+
+def run_comparison(args: argparse.Namespace, _) -> None:
+    """Run what is missing of the comparison; exit code 1 when cells have failed."""
+    try:
+        failed = compare(make_grid(args), args.output_dir, args.jobs, args.keep_weights, args.retry_failed)
+    except KeyboardInterrupt:
+        print('stopped; the same command goes on from here', file=sys.stderr)
+        sys.exit(130)
+    if failed:
+        sys.exit(1)
+
+
+def make_grid(args: argparse.Namespace) -> Grid:
+    """The comparison that the flags name, its data and checkpoint found."""
+    common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
+    names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
+             'recommended')
+    teacher_layers = args.teacher_layers or BertConfig.from_json_file(
+        config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
+    return Grid(**{name: getattr(args, name) for name in names}, teacher_layers=teacher_layers, common=common,
+                fixed=parse_fixed(args.set), axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
+
+
+def summary_flags(parser: Parser) -> None:
+    """Flags of --mode summary."""
+    parser.add_argument('--results', nargs='+', type=Path, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
+                        help='tables of compare (data/outputs/compare/results.csv)')
+    parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
+    parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
+    parser.add_argument('--output_dir', type=Path, help='summary.md, summary.csv, summary.png; beside the first table')
+
+
+def sum_up(args: argparse.Namespace, _) -> None:
+    """Print and save the summary."""
+    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings)
+
+
+def run_flags(parser: Parser) -> None:
+    """Flags of --mode evaluate and --mode submit."""
     parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER', help='run folders; all under the outputs folder')
     parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
-    args = parser.parse_args(argv)
+
+
+def chosen_runs(args: argparse.Namespace) -> list[Path]:
+    """--runs, or all runs that have ended."""
     folders = args.runs or finished_runs()
     if not folders:
         raise InputError(f'--runs: no finished run under {envs.OUTPUTS_FOLDER}; train one with NLI_KD_training.py')
-    if args.mode == 'evaluate':
-        evaluate(folders, args.output_dir)
-    else:
-        submit(args.runs or best_runs(folders), args.output_dir)
+    return folders
 
 
-def evaluate(folders: list[Path], output_dir: Path) -> None:
+def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
-    rows = []
-    for folder in folders:
+    rows, output_dir = [], args.output_dir
+    for folder in chosen_runs(args):
         run = load_run(folder)
         rows += [{'task': task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores(task)}
                  for task in (run.task, *also_served(run.task, 'dev'))]
@@ -55,8 +215,9 @@ def evaluate(folders: list[Path], output_dir: Path) -> None:
     logger.info('%s\nsaved in %s', table.to_string(index=False), output_dir / 'dev_scores.csv')
 
 
-def submit(folders: list[Path], output_dir: Path) -> None:
+def submit(args: argparse.Namespace, _) -> None:
     """Test predictions of runs in the leaderboard's form, each file checked, and all in submission.zip."""
+    folders, output_dir = args.runs or best_runs(chosen_runs(args)), args.output_dir
     check_one_each(folders)
     files = [path for folder in folders for path in predict_test_sets(load_run(folder), output_dir)]
     if not files:
@@ -91,6 +252,10 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
         paths.append(path)
     return paths
 
+
+# mode -> what adds its flags, what does it
+MODES = {'teacher': (teacher_flags, save_teachers), 'compare': (compare_flags, run_comparison),
+         'summary': (summary_flags, sum_up), 'submit': (run_flags, submit), 'evaluate': (run_flags, evaluate)}
 
 if __name__ == '__main__':
     run_script(main)

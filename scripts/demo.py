@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -30,7 +29,8 @@ from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
 from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, wiring_name  # noqa: E402
-from src.saved_runs import SavedRun, load_run  # noqa: E402
+from src.speed import sentences_a_second  # noqa: E402
+from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
 from src.utils import replace_file, run_script  # noqa: E402
 
@@ -165,34 +165,6 @@ def table_row(name: str, folder: Path, seconds_before: float) -> dict:
             **{f'dev {key}': value for key, value in best.items()},
             'seconds to train': round(run['seconds'] + seconds_before),
             'sentences a second': sentences_a_second(folder)}
-
-
-def sentences_a_second(folder: Path) -> int:
-    """How many rows of dev the saved model predicts in a second; measured once and kept beside the run."""
-    path = folder / 'speed.txt'
-    if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
-        run = load_run(folder)
-        path.write_text(str(round(speed(run, run.tokens(run.task, 'dev')))))
-    return int(path.read_text())
-
-
-def speed(run: SavedRun, split: TokenizedSplit) -> float:
-    """Rows a second over a split: the better of two passes, after one to warm up."""
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        run.logits(split)
-        seconds.append(time.perf_counter() - started)
-    return len(split) / min(seconds[1:])
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table as Markdown, numbers with thousands separators."""
-    def cell(value) -> str:
-        return f'{value:,}' if isinstance(value, int) else f'{value:.4f}' if isinstance(value, float) else str(value)
-    rows = [[cell(value) for value in row] for row in table.astype(object).itertuples(index=False)]
-    lines = [list(table.columns), ['---'] * len(table.columns), *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: the
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
+MARKERS = 'osD^vP'       # beside the colours, for print without any
 
 
 def _new(columns: int):
@@ -68,4 +69,28 @@ def plot_demo(path: Path, runs: dict[str, Path], confidence: np.ndarray, correct
         draw_training(axes[0], axes[1], folder, label, colour)
     axes[1].legend()
     draw_confidence(axes[2], confidence, correct, thresholds)
+    _save(figure, path)
+
+
+def draw_scores(axis, table: pd.DataFrame) -> None:
+    """Means by method with their standard deviations, a colour and a marker for each depth (layers)."""
+    methods = list(dict.fromkeys(table['method']))
+    depths = sorted(set(table['layers']))
+    for number, layers in enumerate(depths):
+        rows = table[table['layers'] == layers]
+        places = [methods.index(method) + 0.6 * ((number + 0.5) / len(depths) - 0.5) for method in rows['method']]
+        axis.errorbar(places, rows['mean'], rows['sd'].fillna(0), linestyle='none', capsize=3,
+                      color=COLOURS[number % len(COLOURS)], marker=MARKERS[number % len(MARKERS)],
+                      label=f'{layers} layer{"s" * (layers > 1)}')
+    axis.set_xticks(range(len(methods)), methods, rotation=30, ha='right')
+    axis.set(ylabel=f'dev {table["metric"].iloc[0]}, mean ± sd')
+    axis.legend()
+
+
+def plot_scores(path: Path, panels: dict[str, pd.DataFrame]) -> None:
+    """One panel a task: method, layers, metric, mean and sd, in points."""
+    figure, axes = _new(len(panels))
+    for axis, (task, table) in zip(axes, panels.items(), strict=True):
+        draw_scores(axis, table)
+        axis.set_title(task)
     _save(figure, path)

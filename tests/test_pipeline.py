@@ -10,11 +10,13 @@ import pytest
 import torch
 from conftest import ROOT, Workspace, write_checkpoint, write_task
 
+import run_glue_benchmark
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import load_split
 from src.evaluation import predict_logits, scores
+from src.grid import parse_axes, parse_fixed
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.nli_data_processing import compute_metrics, find_task
 from src.teacher_outputs import TeacherOutputs
@@ -111,6 +113,10 @@ def test_flags_of_readme_commands_exist():
     for script, *flags in commands:
         if script in (TRAIN, TEACHER, PTP):
             parse(script, '', flags)
+        elif script == 'run_glue_benchmark.py':
+            args, of_teacher = run_glue_benchmark.parse_flags(flags)
+            parse(TEACHER, '', of_teacher)
+            assert parse_axes(getattr(args, 'grid', [])).keys().isdisjoint(parse_fixed(getattr(args, 'set', [])))
 
 
 def test_commands_succeed(pipeline):

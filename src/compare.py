@@ -1,0 +1,184 @@
+"""Running a comparison: its cells side by side, the stages that they share once, one row of results.csv a cell."""
+import contextlib
+import fcntl
+import logging
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from BERT.pytorch_pretrained_bert.file_utils import (
+    InputError,
+    checkpoint_folder,
+    config_file,
+    sha256_of,
+    vocab_file,
+    weights_file,
+)
+from src.checkpoints import remove_checkpoints
+from src.data_processing import SPLITS
+from src.grid import Cell, Grid, check_grid, grid_cells
+from src.nli_data_processing import find_task, processors, task_folder
+from src.results import Results
+from src.run_log import read_run
+from src.speed import sentences_a_second
+from src.stage_runner import LOG, StageRunner, is_ready, run_stages
+from src.stages import Stage, setting_columns, student_stage
+
+logger = logging.getLogger(__name__)
+
+KEEP_WEIGHTS = ('best', 'all', 'none')
+
+
+def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
+    """Task -> hashes of its labelled files and of the checkpoint: with other ones, everything is made anew.
+
+    InputError or FileNotFoundError where a file is missing."""
+    checkpoint = checkpoint_folder(bert_model)
+    model = [sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file)]
+    marks = {}
+    for task in map(find_task, tasks):
+        paths = [processors[task.name.lower()].path(task_folder(task), split) for split in SPLITS]
+        marks[task.name] = ' '.join([*map(sha256_of, paths[:2]), *model])      # of test it is enough that it is there
+    return marks
+
+
+def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', retry_failed: bool = True) -> int:
+    """Run the cells of a grid that `root` has no results of; returns how many cells have failed.
+
+    jobs: stages that run at a time; keep_weights: of which students (best: of the best of each task, by the score that
+    chose its state; all; none, and no PTP encoder either); retry_failed: run cells again that failed before."""
+    check_grid(grid)
+    root = root.expanduser().resolve()
+    with _told_once():
+        cells = {stage.folder: (cell, stage) for cell in grid_cells(grid) for stage in [student_stage(grid, cell)]}
+        columns = {folder: _columns(cell, stage) for folder, (cell, stage) in cells.items()}
+    with _only_one(root), logging_redirect_tqdm():
+        comparison = Comparison(root, {folder: stage for folder, (_, stage) in cells.items()}, columns, keep_weights)
+        return comparison.run(jobs, retry_failed)
+
+
+@contextlib.contextmanager
+def _told_once() -> Iterator[None]:
+    """Within it, what is said of the recommended settings is said once, not once a cell."""
+    told = set()
+    log = logging.getLogger('src.recommended_settings')
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return record.getMessage() not in told and not told.add(record.getMessage())
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
+
+
+@contextlib.contextmanager
+def _only_one(root: Path) -> Iterator[None]:
+    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process."""
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / '.lock', 'w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f'--output_dir {root}: another compare is at work there; wait for it, or take another '
+                             'folder and give summary both --results') from None
+        yield
+
+
+class Comparison:
+    """The cells of a comparison in a folder: stages and columns are those of each cell's run folder."""
+
+    def __init__(self, root: Path, stages: dict[Path, Stage], columns: dict[Path, dict[str, Any]], keep_weights: str):
+        self.root, self.stages, self.columns, self.keep_weights = root, stages, columns, keep_weights
+        self.results = Results(root / 'results.csv')
+        self.bar = None
+
+    def run(self, jobs: int, retry_failed: bool) -> int:
+        """Run all cells that are missing, with a bar; returns how many of all cells have failed."""
+        missing = self._missing(retry_failed)
+        threads = max(1, torch.get_num_threads() // jobs)
+        torch.set_num_threads(threads)             # of this process too, which measures the speed of saved models
+        with tqdm(total=len(self.stages), initial=len(self.stages) - len(missing), unit='cell') as self.bar:
+            for stage in missing:
+                if is_ready(stage, self.root):     # its row alone is missing
+                    self._ended(stage, None)
+            unfinished = [stage for stage in missing if not is_ready(stage, self.root)]
+            run_stages(unfinished, StageRunner(self.root, threads), jobs, self._started, self._ended)
+        failures = [folder for folder in self.stages if not self.results.succeeded(str(folder))]
+        logger.info('%d cells, %d failed; saved in %s', len(self.stages), len(failures), self.results.path)
+        return len(failures)
+
+    def _missing(self, retry_failed: bool) -> list[Stage]:
+        return [stage for folder, stage in self.stages.items()
+                if not (self.results.succeeded(str(folder)) and is_ready(stage, self.root))
+                and (retry_failed or not self.results.rows.get(str(folder), {}).get('error'))]
+
+    def _started(self, running: list[Stage]) -> None:
+        self.bar.set_postfix_str(', '.join(f'{stage.kind} {stage.name}' for stage in running))
+
+    def _ended(self, stage: Stage, error: str | None) -> None:
+        """Note what became of a stage; of a student, as a row."""
+        row = self.columns.get(stage.folder, {})
+        if row and not error:
+            try:
+                row = row | finished_columns(stage, self.root)
+            except Exception as problem:          # whatever it is, it must not stop the other cells
+                error = f'{type(problem).__name__}: {problem}'
+        if error:
+            log = self.root / stage.folder / LOG
+            logger.warning('%s %s failed: %s%s', stage.kind, stage.name, error, f'; its log: {log}' if log.is_file() else '')
+        if row:
+            self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
+            self._remove_weights(row['task'])
+            self.bar.update()
+
+    def _remove_weights(self, task: str) -> None:
+        """Remove the weights of a task's cells that need not be kept; those of other comparisons in the folder stay."""
+        if self.keep_weights == 'all':
+            return
+        best = self.results.best_run(task) if self.keep_weights == 'best' else None
+        for folder in self.stages:
+            if self.columns[folder]['task'] == task and str(folder) != best and str(folder) in self.results.rows:
+                remove_checkpoints(self.root / folder, 'BERT')
+        if self.keep_weights == 'none':
+            self._remove_encoders()
+
+    def _remove_encoders(self) -> None:
+        """Remove the encoders of PTP that no cell still needs."""
+        encoders: dict[Path, Stage] = {}
+        needed = set()
+        for folder, stage in self.stages.items():
+            ptp = stage.need('ptp')
+            if ptp:
+                encoders[ptp.folder] = ptp
+                needed |= set() if self.results.succeeded(str(folder)) else {ptp.folder}
+        for folder in encoders.keys() - needed:
+            remove_checkpoints(self.root / folder, encoders[folder].prefix)
+
+
+def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
+    """What a student's finished run adds to its row: size, scores, seconds, speed."""
+    record = read_run(root / stage.folder)
+    ptp = stage.need('ptp')
+    before = (read_run(root / ptp.log_folder) or {}).get('seconds_training', math.nan) if ptp else 0
+    return {'passes': len(record['passes']), 'parameters': record['parameters'], 'metric': record['metric'],
+            **scores_of(record), 'seconds': record['seconds_training'] + before,
+            'sentences_a_second': sentences_a_second(root / stage.folder)}
+
+
+def scores_of(record: dict) -> dict[str, float]:
+    """Scores of a run as columns: at the best and the last step; where a holdout chose, dev's of the chosen state too."""
+    kinds = ('holdout_best', 'holdout_last', 'dev_saved') if 'holdout_best' in record else ('dev_best', 'dev_last')
+    groups = {kind: record[kind] for kind in kinds if kind in record} | record.get('dev_also', {})
+    return {f'{kind}_{name}': value for kind, scores in groups.items() for name, value in scores.items()}
+
+
+def _columns(cell: Cell, stage: Stage) -> dict[str, Any]:
+    """What is known of a cell before it runs."""
+    return {'task': cell.task, 'method': cell.method, 'base': cell.train_type, 'layers': cell.layers, 'seed': cell.seed,
+            **setting_columns(stage)}

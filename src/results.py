@@ -1,0 +1,64 @@
+"""results.csv of a comparison: one row a cell, the file whole at any time."""
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.utils import replace_file
+
+FIRST = ('task', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
+LAST = ('seconds', 'sentences_a_second', 'error', 'run')
+SETTING_STAGES = ('student.', 'ptp.', 'teacher.')     # what the names of columns of settings begin with
+DEV, HOLDOUT = 'dev_best', 'holdout_best'             # scores that chose the saved state: on dev, or on the holdout
+
+
+class Results:
+    """The rows of results.csv, as text, by their run folder. Every change is on disk when `put` returns."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        rows = read_results(path).to_dict('records') if path.is_file() else []
+        self.rows: dict[str, dict[str, str]] = {row['run']: row for row in rows}
+
+    def put(self, row: dict[str, Any]) -> None:
+        """Add a row, or replace the one of the same run."""
+        self.rows[row['run']] = {name: str(value) for name, value in row.items()}
+        table = pd.DataFrame(self.rows.values(), columns=columns_in_order(self.rows.values())).fillna('')
+        with replace_file(self.path) as temporary:
+            table.to_csv(temporary, index=False)
+
+    def succeeded(self, run: str) -> bool:
+        """Whether there is a row of the run, and without an error."""
+        return run in self.rows and not self.rows[run]['error']
+
+    def best_run(self, task: str) -> str | None:
+        """The run of a task with the highest choosing score, or None."""
+        scores = {run: choosing_score(row) for run, row in self.rows.items() if row['task'] == task and not row['error']}
+        return max(scores, key=scores.get, default=None)
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """A results.csv as text, empty cells as ''. InputError when it is not one."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f'{path}: not a results.csv of --mode compare ({error})') from None
+    missing = [name for name in (*FIRST, 'metric', *LAST) if name not in table.columns]
+    if missing:
+        raise InputError(f'{path}: not a results.csv of --mode compare; it has no column {", ".join(missing)}')
+    return table
+
+
+def columns_in_order(rows) -> list[str]:
+    """What a run is, its settings, its scores, what became of it."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    settings = sorted(name for name in names if name.startswith(SETTING_STAGES))
+    scores = [name for name in names if name not in (*FIRST, *settings, *LAST, 'metric')]
+    return [*FIRST, *settings, 'metric', *scores, *LAST]
+
+
+def choosing_score(row: dict[str, str]) -> float:
+    """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev."""
+    score = row.get(f'{HOLDOUT}_{row["metric"]}') or row[f'{DEV}_{row["metric"]}']
+    return float(score)

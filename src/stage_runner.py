@@ -1,0 +1,127 @@
+"""Stages as processes: each after those whose files it reads, several at a time, none outliving this process."""
+import contextlib
+import ctypes
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TextIO
+
+import envs
+from src.stages import Stage
+
+LOG = 'log.txt'               # in a stage's folder: its command and what it printed
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1          # linux/prctl.h
+
+
+def is_ready(stage: Stage, root: Path) -> bool:
+    """Whether a stage has ended and its files are there."""
+    return all((root / path).is_file() for path in stage.outputs)
+
+
+class StageRunner:
+    """Runs stages of a comparison in `root` as processes of `threads` threads each; on leaving its context, all end."""
+
+    def __init__(self, root: Path, threads: int):
+        self.root = root
+        # The bar of a run goes to its log, where a line every ten seconds is enough.
+        self.environment = os.environ | {'OMP_NUM_THREADS': str(threads), 'TQDM_MININTERVAL': '10'}
+        self.lock = threading.Lock()
+        self.running: set[subprocess.Popen] = set()
+        self.stopped = False
+
+    def __enter__(self) -> 'StageRunner':
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.kill()
+
+    def __call__(self, stage: Stage) -> str | None:
+        """Run a stage from the start; returns its error in one line, or None."""
+        folder = self.root / stage.folder
+        shutil.rmtree(folder, ignore_errors=True)          # an earlier run that was stopped half-way
+        folder.mkdir(parents=True)
+        with open(folder / LOG, 'w', encoding='utf-8') as log:
+            code = self._run([stage.script, *stage.command(self.root)], log)
+        return None if code == 0 else _error(folder / LOG, code)
+
+    def _run(self, words: list[str], log: TextIO) -> int:
+        log.write(f'$ python {shlex.join(words)}\n')
+        log.flush()
+        command = [sys.executable, str(envs.PROJECT_FOLDER / words[0]), *words[1:]]
+        with self.lock:
+            if self.stopped:
+                return -signal.SIGKILL
+            # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment,
+                                       start_new_session=True, preexec_fn=_end_with_parent)
+            self.running.add(process)
+        code = process.wait()
+        with self.lock:
+            self.running.discard(process)
+        return code
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process when the one that started it is gone, however that ended."""
+    with contextlib.suppress(AttributeError):
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _error(log: Path, code: int) -> str:
+    """The line of a log that says what went wrong."""
+    if code < 0:
+        return f'killed by {signal.Signals(-code).name}'
+    lines = [line.strip() for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith('error: ')]
+    return (told or lines)[-1].removeprefix('error: ')
+
+
+def run_stages(last: list[Stage], runner: StageRunner, jobs: int, started: Callable[[list[Stage]], None],
+               ended: Callable[[Stage, str | None], None]) -> None:
+    """Run stages, `jobs` at a time, each after those of the stages it needs that are missing.
+
+    Of what needs a stage that failed nothing runs. started (all that run now) and ended (stage, its error or None) are
+    called in this thread."""
+    waiting = _in_order(last, runner.root)
+    errors: dict[Path, str | None] = {}
+    running: dict[Future, Stage] = {}
+    with ThreadPoolExecutor(jobs) as pool, runner:
+        while waiting or running:
+            for stage in list(waiting.values()):
+                failed = next((need for need in stage.needs if errors.get(need.folder)), None)
+                if failed:
+                    errors[stage.folder] = f'{failed.kind} {failed.name}: {errors[failed.folder]}'
+                    ended(waiting.pop(stage.folder), errors[stage.folder])
+                elif len(running) < jobs and not _waits(stage, waiting, running):
+                    running[pool.submit(runner, waiting.pop(stage.folder))] = stage
+            started(list(running.values()))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                errors[stage.folder] = future.result()
+                ended(stage, errors[stage.folder])
+
+
+def _in_order(last: list[Stage], root: Path) -> dict[Path, Stage]:
+    """These stages, each after the missing ones of those it needs."""
+    found: dict[Path, Stage] = {}
+    for stage in last:
+        missing = [need for need in stage.needs if not is_ready(need, root)]
+        found = found | _in_order(missing, root) | {stage.folder: stage}
+    return found
+
+
+def _waits(stage: Stage, waiting: dict[Path, Stage], running: dict[Future, Stage]) -> bool:
+    """Whether a stage needs one that has not ended."""
+    unfinished = {*waiting, *(other.folder for other in running.values())}
+    return any(need.folder in unfinished for need in stage.needs)

@@ -1,0 +1,189 @@
+"""The runs that a cell of a comparison is made of: teacher, its result file (dump), PTP, student.
+
+Stages that would compute the same are one, with one folder, whose name ends in a digest of all that makes them. Nothing
+is run or written here.
+"""
+import argparse
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from src.argument_parser import EVERY, FLAGS, TEACHER, parse
+from src.checkpoints import checkpoint_files
+from src.grid import COMMON, METHODS, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.runs import NOT_CONFIGURATION, wiring_name
+from src.speed import SPEED_FILE
+
+# Flags of the student that hold for the stages before it too: how rows are read and computed
+INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
+# and, for PTP, the student's wiring and where it starts, for of a method with PTP it is PTP that starts from the checkpoint.
+OF_THE_START = 'layer_initialization'
+
+# Arguments that are no setting of a cell, and those among them that all the same tell one comparison's cells from another's
+HAS_A_COLUMN = {*OWN, 'given', 'recommended'}
+SETTINGS_TOO = {('student', 'bert_model'), ('student', 'teacher_hidden_layers'), ('teacher', 'train_seed'),
+                *(('student', name) for name in COMMON)}
+
+KEEP_BEST_METRIC = {'saving_criterion_acc': '-1'}
+KEEP_BEST_LOSS = {'saving_criterion_loss': '100'}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a script. Its folder and files are relative to the comparison's."""
+    kind: str                        # student, ptp, teacher or dump
+    place: str                       # the folder of its folder
+    name: str                        # what its folder's name begins with
+    flags: tuple[str, ...]           # all but those that name files
+    needs: tuple['Stage', ...]       # the stages whose files it reads
+    mark: str                        # what tells its data and the pretrained checkpoint from others
+    criterion: str = ''              # of a dump: which of the teacher's saved states it is made from
+
+    @property
+    def script(self) -> str:
+        """The script's file name."""
+        return SCRIPTS[self.kind]
+
+    @cached_property
+    def arguments(self) -> argparse.Namespace:
+        """The script's arguments after parsing, recommended settings filled in. InputError for wrong ones."""
+        return parse(self.script, '', list(self.flags))
+
+    @cached_property
+    def digest(self) -> str:
+        """Eight letters that tell it from stages that compute something else.
+
+        Flags that are None do not count, so that old runs stay what they are when the scripts get a new flag."""
+        arguments = {name: value for name, value in vars(self.arguments).items()
+                     if value is not None and (name not in NOT_CONFIGURATION or name.endswith('_seed'))}
+        made_of = [self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]]
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+
+    @cached_property
+    def folder(self) -> Path:
+        """Its folder."""
+        return Path(self.place, f'{self.name}_{self.digest}')
+
+    @cached_property
+    def prefix(self) -> str:
+        """What the names of its checkpoint files begin with."""
+        if self.kind == 'ptp':
+            return f'PTP.{wiring_name(self.arguments)}_{self.arguments.student_hidden_layers}layer'
+        return 'BERT'
+
+    @property
+    def result(self) -> Path:
+        """The file that later stages read."""
+        return self.folder / 'results.pkl' if self.kind == 'dump' else self.encoder('')
+
+    @property
+    def log_folder(self) -> Path:
+        """Where its run.json is."""
+        return self.folder / self.prefix if self.kind == 'ptp' else self.folder
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What is there when it has ended. Of a student the speed is measured last; its weights may be gone."""
+        if self.kind == 'dump':
+            return [self.result]
+        return [self.log_folder / 'run.json', self.folder / SPEED_FILE if self.kind == 'student' else self.result]
+
+    def encoder(self, criterion: str) -> Path:
+        """The encoder file of one of its saved states."""
+        return checkpoint_files(self.folder, self.prefix, criterion)[0]
+
+    def need(self, kind: str) -> 'Stage | None':
+        """The stage of that kind that it needs, at any distance."""
+        found = (stage if stage.kind == kind else stage.need(kind) for stage in self.needs)
+        return next(filter(None, found), None)
+
+    def command(self, root: Path) -> list[str]:
+        """The script's flags, those that name files included, for a comparison in the folder `root`."""
+        read = {need.kind: need for need in self.needs}
+        paths = {'load_model': read['ptp'].result if 'ptp' in read else None,
+                 'teacher_prediction': read['dump'].result if 'dump' in read else None, 'output_dir': self.folder}
+        if self.kind == 'dump':
+            paths = {'load_model': read['teacher'].encoder(self.criterion), 'teacher_prediction': self.result}
+        return [*self.flags, *(f'--{name}={root / path}' for name, path in paths.items() if path)]
+
+
+def student_stage(grid: Grid, cell: Cell) -> Stage:
+    """The last stage of a cell, with those it needs."""
+    method = METHODS[cell.method]
+    dump = _dump(grid, cell) if cell.train_type != 'ft' else None
+    needs = tuple(filter(None, (dump, _ptp(grid, cell, dump) if method.ptp else None)))
+    settings = _settings(cell, 'student')
+    if method.ptp:
+        settings.pop(OF_THE_START, None)
+    flags = (_start(grid, cell) | _wiring(cell, settings) | {'train_type': cell.train_type, 'train_seed': cell.seed}
+             | KEEP_BEST_METRIC | grid.common | settings)
+    if dump:
+        flags['teacher_hidden_layers'] = grid.teacher_layers
+    name = f'{cell.method}_{cell.layers}layer_seed{cell.seed}'
+    return _stage('student', f'runs/{cell.task}', name, flags, grid, cell, needs)
+
+
+def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
+    settings = _settings(cell, 'ptp', (*INHERITED, WIRING, OF_THE_START))
+    flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
+    flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
+    name = f'{METHODS[cell.method].model_type}_{cell.layers}layer_seed{cell.seed}'
+    return _stage('ptp', f'ptp/{cell.task}', name, flags, grid, cell, (dump,))
+
+
+def _dump(grid: Grid, cell: Cell) -> Stage:
+    settings = _settings(cell, 'teacher', INHERITED)
+    flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
+    name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}'
+    teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | KEEP_BEST_LOSS | grid.common
+                     | settings, grid, cell, ())
+    settings = {name: value for name, value in settings.items() if name in INHERITED}
+    flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers} | settings
+    return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
+                  TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
+
+
+def _stage(kind: str, place: str, name: str, flags: dict[str, Any], grid: Grid, cell: Cell, needs: tuple[Stage, ...],
+           criterion: str = '') -> Stage:
+    words = [f'--{name}={value}' for name, value in flags.items()]
+    if grid.recommended and SCRIPTS[kind] != TEACHER:
+        words.append('--recommended')
+    return Stage(kind, place, name, tuple(words), needs, grid.marks.get(cell.task, ''), criterion)
+
+
+def _start(grid: Grid, cell: Cell) -> dict[str, Any]:
+    return {'task': cell.task, 'bert_model': grid.bert_model}
+
+
+def _wiring(cell: Cell, settings: dict[str, str]) -> dict[str, Any]:
+    wiring = {} if WIRING in settings else {'model_type': METHODS[cell.method].model_type}
+    return {'student_hidden_layers': cell.layers} | wiring
+
+
+def _settings(cell: Cell, kind: str, inherited: tuple[str, ...] = ()) -> dict[str, str]:
+    """The flags that a cell's settings give a stage, those inherited from the student included."""
+    of_student = {name: value for (stage, name), value in cell.settings if stage == 'student' and name in inherited}
+    return of_student | {name: value for (stage, name), value in cell.settings if stage == kind}
+
+
+def setting_columns(student: Stage) -> dict[str, str]:
+    """The flags of a cell's stages that differ from their defaults, as 'student.learning_rate': '0.0001', ...
+
+    Left out: what has a column of its own, and what a stage inherits from the student unchanged."""
+    columns = {}
+    for kind in ('student', 'ptp', 'teacher'):
+        stage = student if kind == 'student' else student.need(kind)
+        if stage is None:
+            continue
+        default = vars(parse(stage.script, '', [f'--train_type={stage.arguments.train_type}']))
+        for name, value in vars(stage.arguments).items():
+            inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
+            if value != default[name] and not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
+                columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
+    dump = student.need('dump')
+    if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:
+        columns['teacher.checkpoint'] = dump.criterion.lstrip('_') or 'final'
+    return columns

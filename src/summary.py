@@ -1,0 +1,236 @@
+"""Tables and a chart of a comparison's results.csv.
+
+All scores are in points (100 is right everywhere). Differences to the baseline are paired: those of runs of one task,
+depth and seed.
+"""
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.grid import METHODS
+from src.plots import plot_scores
+from src.results import DEV, HOLDOUT, SETTING_STAGES, read_results
+from src.utils import replace_file
+
+logger = logging.getLogger(__name__)
+
+# What the paper has (Cho & Kang, PLOS ONE 17(2), 2022, arXiv 2009.14822): dev accuracy in per cent of students of
+# bert-base, by (task, stored layers) and method.
+PAPER = {('MRPC', 3): {'pkd': 77.69, 'sps': 81.37, 'sps+ptp': 83.57},
+         ('RTE', 3): {'pkd': 61.37, 'sps': 68.59, 'sps+ptp': 70.03}}
+PAPER_SCORE = 'acc'
+# Its gain over pkd in points, averaged over four tasks
+PAPER_GAIN = {'sps+ptp': 4.4}
+
+SIZES = ('parameters', 'seconds', 'sentences_a_second')
+
+# Scores of a run -> (title, the scores that chose among settings)
+KINDS = {'dev_best': ('Dev at the best step (dev chose the step and the setting)', DEV),
+         'dev_last': ('Dev at the last step (dev chose the setting)', DEV),
+         'dev_saved': ('Dev of the state that a holdout of train chose', HOLDOUT)}
+
+
+def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_settings: bool = False) -> None:
+    """Print the tables of one or several results.csv and save them: summary.md, summary.csv, summary.png."""
+    rows = load_rows(paths)
+    if baseline not in set(rows['method']):
+        logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
+    summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
+    text = '\n\n'.join(part for summary in summaries.values() for part in summary.markdown())
+    with replace_file(output_dir / 'summary.md') as temporary:
+        temporary.write_text(text + '\n', encoding='utf-8')
+    with replace_file(output_dir / 'summary.csv') as temporary:
+        pd.concat([summary.csv() for summary in summaries.values()]).convert_dtypes().to_csv(temporary, index=False)
+    shown = summaries.get('dev_saved') or summaries['dev_best']
+    plot_scores(output_dir / 'summary.png', shown.panels())
+    logger.info('%s\n\nsaved in %s: summary.md, summary.csv, summary.png', text, output_dir)
+
+
+def load_rows(paths: list[Path]) -> pd.DataFrame:
+    """The rows of results.csv files that have no error, each run once, numbers as numbers, settings as text."""
+    tables = []
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f'--results {path}: no such file; make it with --mode compare')
+        tables.append(read_results(path))
+    rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run')
+    rows = rows[rows['error'] == ''].reset_index(drop=True)
+    if rows.empty:
+        raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
+    numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
+               and name not in ('task', 'method', 'base', 'metric', 'error', 'run')]
+    rows[numbers] = rows[numbers].apply(pd.to_numeric)
+    rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
+    return rows
+
+
+def method_label(method: str, base: str) -> str:
+    """A method's name, with the base it learns by where that is another than pkd."""
+    own = method in METHODS and METHODS[method].train_type
+    return method if own or base == 'pkd' else f'{method} on {base}'
+
+
+def _scored(rows: pd.DataFrame, kind: str) -> pd.Series:
+    """Which rows have scores of a kind."""
+    columns = [name for name in rows if name.startswith(f'{kind}_')]
+    return rows[columns].notna().any(axis=1)
+
+
+def score_columns(rows: pd.DataFrame, kind: str) -> list[str]:
+    """The scores to show of a task's rows: the one that decides, and accuracy where there is one too."""
+    names = dict.fromkeys((rows['metric'].iloc[0], PAPER_SCORE))
+    return [name for name in names if f'{kind}_{name}' in rows and rows[f'{kind}_{name}'].notna().any()]
+
+
+def paired_difference(scores: pd.Series, baseline: pd.Series) -> tuple[float, float, int]:
+    """(mean, its standard error, number) of the differences of two series of scores by seed, over the seeds of both.
+
+    The standard error is the sample standard deviation of the differences / sqrt(number): nan for one."""
+    differences = (scores - baseline).dropna()
+    return differences.mean(), differences.std() / math.sqrt(max(1, len(differences))), len(differences)
+
+
+def settings_of(rows: pd.DataFrame) -> pd.Series:
+    """The settings of each row in words: those that are not the same in all rows."""
+    names = [name for name in rows if name.startswith(SETTING_STAGES) and rows[name].nunique() > 1]
+    return pd.Series([', '.join(f'{name}={row[name] or "default"}' for name in names) for _, row in rows.iterrows()],
+                     rows.index, dtype=object)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown, numbers with thousands separators."""
+    def cell(value) -> str:
+        return f'{value:,}' if isinstance(value, int) else f'{value:.4f}' if isinstance(value, float) else str(value)
+    rows = [[cell(value) for value in row] for row in table.astype(object).itertuples(index=False)]
+    lines = [list(table.columns), ['---'] * len(table.columns), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def points(mean: float, spread: float, signed: bool = False) -> str:
+    """'81.20 ± 0.41'; the spread is left out, or all, where it is not known."""
+    if math.isnan(mean):
+        return ''
+    return (f'{mean:+.2f}' if signed else f'{mean:.2f}') + ('' if math.isnan(spread) else f' ± {spread:.2f}')
+
+
+class Summary:
+    """Statistics of one kind of scores. `lines` has one for each task, depth, method and setting; those of the setting
+    with the best mean of the scores that choose are `chosen`."""
+
+    def __init__(self, rows: pd.DataFrame, kind: str, baseline: str, all_settings: bool = False):
+        self.kind, self.baseline, self.all_settings = kind, baseline, all_settings
+        self.title, self.choosing = KINDS[kind]
+        lines = [line for _, group in rows[_scored(rows, kind)].groupby(['task', 'layers'], sort=False)
+                 for line in self._depth(group)]
+        self.lines = pd.DataFrame(lines).sort_values(['task', 'layers', 'rank'], kind='stable', ignore_index=True)
+        self.chosen = self.lines[self.lines['chosen']]
+
+    def _depth(self, rows: pd.DataFrame) -> list[dict[str, Any]]:
+        """The lines of one task and depth."""
+        lines = [line for method, group in rows.groupby('method', sort=False) for line in self._method(method, group)]
+        base = next((line for line in lines if line['method'] == self.baseline and line['chosen']), None)
+        return [line | self._differences(line, base) for line in lines]
+
+    def _method(self, method: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
+        """The lines of one method: one for each setting."""
+        lines = [self._line(method, setting, group) for setting, group in rows.groupby(settings_of(rows), sort=False)]
+        best = max(lines, key=lambda line: line['choosing'])
+        return [line | {'chosen': line is best} for line in lines]
+
+    def _line(self, method: str, setting: str, rows: pd.DataFrame) -> dict[str, Any]:
+        task, layers, metric = (rows[name].iloc[0] for name in ('task', 'layers', 'metric'))
+        by_seed = rows.groupby('seed').mean(numeric_only=True)
+        scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
+        statistics = {f'{name}_{what}': value for name, values in scores.items()
+                      for what, value in (('mean', values.mean()), ('sd', values.std()))}
+        return {'kind': self.kind, 'task': task, 'layers': int(layers), 'method': method, 'setting': setting,
+                'metric': metric, 'n': len(by_seed), 'choosing': 100 * by_seed[f'{self.choosing}_{metric}'].mean(),
+                **statistics, **{name: round(by_seed[name].mean()) for name in SIZES},
+                'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
+
+    def _differences(self, line: dict[str, Any], base: dict[str, Any] | None) -> dict[str, float]:
+        """A line's differences to the baseline's chosen setting, by seed."""
+        if base is None or line['method'] == self.baseline:
+            return {}
+        differences = {}
+        for name in line['scores'].keys() & base['scores'].keys():
+            mean, error, pairs = paired_difference(line['scores'][name], base['scores'][name])
+            differences |= {f'{name}_diff': mean, f'{name}_diff_se': error, 'pairs': pairs}
+            if name == line['metric']:
+                differences |= {'metric_diff': mean, 'metric_diff_se': error}
+        return differences
+
+    def averages(self) -> pd.DataFrame:
+        """Each method's difference to the baseline, averaged over tasks and depths, by the deciding metric and by accuracy.
+
+        The standard error is that of the seeds: of independent means, sqrt(sum of squares) / number."""
+        rows = []
+        for method, lines in self.chosen.groupby('method', sort=False):
+            row = {'kind': self.kind, 'task': 'average', 'method': method, 'rank': _rank(method),
+                   'paper': PAPER_GAIN.get(method, math.nan)}
+            for name in ('metric', PAPER_SCORE):
+                found = lines.reindex(columns=[f'{name}_diff', f'{name}_diff_se']).dropna(subset=f'{name}_diff')
+                error = math.hypot(*found[f'{name}_diff_se']) / len(found) if len(found) else math.nan
+                row |= {f'{name}_diff': found[f'{name}_diff'].mean(), f'{name}_diff_se': error, f'{name}_cells': len(found)}
+            rows += [row] if row['metric_cells'] else []
+        return pd.DataFrame(rows).sort_values('rank') if rows else pd.DataFrame()
+
+    def markdown(self) -> list[str]:
+        """Headings and tables, one a task, and the averages."""
+        lines = self.lines if self.all_settings else self.chosen
+        parts = [f'## {self.title}']
+        for task, group in lines.groupby('task', sort=False):
+            parts += [f'### {task}', markdown(self._task_table(group))]
+        averages = self.averages()
+        if not averages.empty:
+            parts += [f'### Average over tasks and depths of the difference to {self.baseline}',
+                      markdown(self._average_table(averages))]
+        return parts
+
+    def _task_table(self, lines: pd.DataFrame) -> pd.DataFrame:
+        metric = lines['metric'].iloc[0]
+        table = {'layers': lines['layers'], 'method': lines['method'], 'n': lines['n']}
+        for name in dict.fromkeys((metric, PAPER_SCORE)):
+            if f'{name}_mean' in lines and lines[f'{name}_mean'].notna().any():
+                table |= {name: _column(lines, name, ('mean', 'sd')),
+                          f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
+        if lines['paper'].notna().any():
+            table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
+        table |= {name.replace('_', ' '): lines[name] for name in SIZES}
+        if lines['setting'].any():
+            table['setting'] = lines['setting']
+        return pd.DataFrame(table)
+
+    def _average_table(self, averages: pd.DataFrame) -> pd.DataFrame:
+        table = {'method': averages['method'], 'cells': averages['metric_cells'],
+                 'deciding metric': _column(averages, 'metric', ('diff', 'diff_se'), signed=True),
+                 PAPER_SCORE: _column(averages, PAPER_SCORE, ('diff', 'diff_se'), signed=True)}
+        if averages['paper'].notna().any():
+            table["the paper's, over four tasks"] = [points(value, math.nan, signed=True) for value in averages['paper']]
+        return pd.DataFrame(table)
+
+    def csv(self) -> pd.DataFrame:
+        """All lines and averages, numbers unrounded."""
+        return pd.concat([self.lines, self.averages()]).drop(columns=['scores', 'rank'])
+
+    def panels(self) -> dict[str, pd.DataFrame]:
+        """Task -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
+        return {task: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
+                                    **{what: lines[f'{lines["metric"].iloc[0]}_{what}'] for what in ('mean', 'sd')}})
+                for task, lines in self.chosen.groupby('task', sort=False)}
+
+
+def _rank(method: str) -> int:
+    """A method's place in tables: that in METHODS."""
+    names = list(METHODS)
+    name = method.split(' on ')[0]
+    return names.index(name) if name in names else len(names)
+
+
+def _column(lines: pd.DataFrame, name: str, parts: tuple[str, str], signed: bool = False) -> list[str]:
+    columns = [lines.get(f'{name}_{part}', pd.Series(math.nan, lines.index)) for part in parts]
+    return [points(mean, spread, signed) for mean, spread in zip(*columns, strict=True)]

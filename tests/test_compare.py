@@ -1,0 +1,494 @@
+"""run_glue_benchmark.py --mode compare: which cells a grid has, which stages they share, and that no way of stopping it
+changes the table."""
+import csv
+import fcntl
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+
+import envs
+import run_glue_benchmark
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src import compare as compare_module
+from src.argument_parser import PTP, TEACHER, TRAIN
+from src.checkpoints import best_saved
+from src.compare import scores_of
+from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
+from src.results import Results, choosing_score
+from src.stage_runner import LOG, StageRunner
+from src.stages import setting_columns, student_stage
+from src.teacher_outputs import TeacherOutputs
+
+BENCHMARK = 'run_glue_benchmark.py'
+BRIEF = ('precision=fp32', 'num_train_epochs=1', 'learning_rate=1e-3', 'teacher.num_train_epochs=2',
+         'teacher.learning_rate=1e-3')
+FLAGS = ('--mode', 'compare', '--bert_model', 'tiny', '--layers', '1', '--seeds', '1', '--set', *BRIEF)
+BOTH = (*FLAGS, 'ptp.num_train_epochs=1', '--methods', 'pkd,sps+ptp')
+CLOCK = ('seconds', 'sentences_a_second')
+
+
+# Cells
+
+
+def grid(**changes):
+    settings = {'tasks': ('MRPC',), 'methods': ('pkd',), 'layers': (3,), 'seeds': (1,), 'bert_model': 'tiny',
+                'teacher_layers': 6, 'recommended': False}
+    return Grid(**settings | changes)
+
+
+def plan(**changes):
+    chosen = grid(**changes)
+    return {stage.folder: stage for stage in (student_stage(chosen, cell) for cell in grid_cells(chosen))}
+
+
+def only(**changes):
+    stages = list(plan(**changes).values())
+    assert len(stages) == 1
+    return stages[0]
+
+
+def given(stage):
+    """A stage's flags as names and values."""
+    return dict(word.removeprefix('--').partition('=')[::2] for word in stage.flags)
+
+
+def test_settings_as_words():
+    assert parse_axes(['learning_rate=5e-5,1e-4', 'ptp.ptp_threshold=.9,.7;median', 'fc_layer_idx=1,3;']) == {
+        ('student', 'learning_rate'): ['5e-5', '1e-4'], ('ptp', 'ptp_threshold'): ['.9,.7', 'median'],
+        ('student', 'fc_layer_idx'): ['1,3']}
+    assert parse_fixed(['fc_layer_idx=1,3', 'teacher.num_train_epochs=3', 'student.T=5']) == {
+        ('student', 'fc_layer_idx'): '1,3', ('teacher', 'num_train_epochs'): '3', ('student', 'T'): '5'}
+
+
+@pytest.mark.parametrize('name, said', [
+    ('nonsense', 'NLI_KD_training.py'), ('dev.T', 'student, ptp, teacher'), ('ptp.alpha', 'PTP.py'),
+    ('teacher.alpha', '--train_type ft'), ('ptp_threshold', 'NLI_KD_training.py'), ('train_seed', '--seeds'),
+    ('student_hidden_layers', '--layers'), ('load_model_dir', 'load_model_dir'), ('holdout', '--holdout'),
+    ('task', '--tasks')])
+def test_settings_that_cannot_be_set(name, said):
+    with pytest.raises(InputError, match=f'--grid {name}: .*{said}|{said}'):
+        find_address('--grid', name)
+
+
+@pytest.mark.parametrize('words', [['T'], ['T='], ['T=,'], ['T=1', 'T=2'], ['T=1', 'student.T=2']])
+def test_settings_that_are_not_whole(words):
+    for read in (parse_axes, parse_fixed):
+        with pytest.raises(InputError):
+            read(words)
+
+
+def test_a_grid_is_a_product():
+    cells = grid_cells(grid(tasks=('MRPC', 'RTE'), methods=tuple(METHODS), layers=(1, 2), seeds=(1, 2, 3)))
+    assert len(cells) == len(set(cells)) == 2 * 7 * 2 * 3
+    assert {cell.train_type for cell in cells if cell.method in ('sps', 'ptp', 'sps+ptp', 'sps_no_shuffle')} == {'pkd'}
+    assert [(cell.task, cell.seed) for cell in cells] == sorted((cell.task, cell.seed) for cell in cells)
+
+
+@pytest.mark.parametrize('name, numbers', [
+    ('learning_rate', (2, 2, 2, 2, 2)), ('alpha', (1, 2, 2, 2, 2)), ('beta', (1, 1, 2, 2, 2)), ('T', (1, 2, 2, 2, 2)),
+    ('ptp.learning_rate', (1, 1, 1, 1, 2)), ('ptp.ptp_threshold', (1, 1, 1, 1, 2)),
+    ('teacher.learning_rate', (1, 2, 2, 2, 2)), ('passes', (1, 1, 1, 2, 2)), ('eval_batch_size', (2, 2, 2, 2, 2))])
+def test_an_axis_multiplies_the_cells_it_has_an_effect_on(name, numbers):
+    methods = ('ft', 'kd', 'pkd', 'sps', 'sps+ptp')
+    cells = grid_cells(grid(methods=methods, axes=parse_axes([f'{name}=1;2'])))
+    assert tuple(sum(cell.method == method for cell in cells) for method in methods) == numbers
+
+
+def test_with_kd_as_base_patience_has_no_effect():
+    assert len(grid_cells(grid(methods=('kd', 'sps'), base='kd', axes=parse_axes(['T=1,2'])))) == 4
+    with pytest.raises(InputError, match='student.beta has no effect on any of --methods kd,sps'):
+        check_grid(grid(methods=('kd', 'sps'), base='kd', axes=parse_axes(['beta=1,2'])))
+    with pytest.raises(InputError, match='--set gives it too'):
+        check_grid(grid(fixed=parse_fixed(['T=1']), axes=parse_axes(['T=1,2'])))
+
+
+# Stages
+
+
+def test_the_stages_of_a_method():
+    student = only(methods=('sps+ptp',))
+    dump, ptp = student.needs
+    assert [stage.script for stage in (student, ptp, dump, dump.needs[0])] == [TRAIN, PTP, TEACHER, TRAIN]
+    assert ptp.needs == (dump,) and student.need('teacher') is dump.needs[0]
+    assert [stage.kind for stage in only().needs] == ['dump'] and only(methods=('ft',)).needs == ()
+    assert given(student).items() >= {'train_type': 'pkd', 'model_type': 'SPS', 'student_hidden_layers': '3',
+                                      'train_seed': '1', 'teacher_hidden_layers': '6'}.items()
+    assert given(ptp).items() >= {'model_type': 'SPS', 'student_hidden_layers': '3', 'PTP_seed': '1'}.items()
+    assert student.arguments.task == 'MRPC' and dump.arguments.teacher_hidden_layers == 6
+
+
+def test_commands_name_each_others_files(tmp_path):
+    student = only(methods=('sps+ptp',), teacher_checkpoint='loss')
+    dump, ptp = student.needs
+    assert f'--load_model={tmp_path / ptp.folder / "PTP.SPS_3layer.encoder.pkl"}' in student.command(tmp_path)
+    assert f'--teacher_prediction={tmp_path / dump.folder / "results.pkl"}' in student.command(tmp_path)
+    assert f'--teacher_prediction={tmp_path / dump.folder / "results.pkl"}' in ptp.command(tmp_path)
+    assert f'--load_model={tmp_path / dump.needs[0].folder / "BERT.encoder_loss.pkl"}' in dump.command(tmp_path)
+    assert f'--output_dir={tmp_path / dump.needs[0].folder}' in dump.needs[0].command(tmp_path)
+
+
+def shared(kind, **changes):
+    """How many stages of a kind the cells of a grid have."""
+    return len({stage.need(kind).folder for stage in plan(**changes).values()})
+
+
+def test_what_is_shared():
+    axes = parse_axes(['alpha=0.5,0.7', 'ptp.learning_rate=1e-5,2e-5'])
+    changes = {'methods': ('ptp', 'sps+ptp'), 'seeds': (1, 2, 3), 'layers': (1, 2), 'axes': axes}
+    assert len(plan(**changes)) == 2 * 3 * 2 * 4
+    assert shared('teacher', **changes) == shared('dump', **changes) == 1
+    assert shared('ptp', **changes) == 2 * 3 * 2 * 2
+    assert shared('teacher', axes=parse_axes(['teacher.learning_rate=1e-5,2e-5'])) == 2
+    assert shared('teacher', axes=parse_axes(['max_seq_length=64,128'])) == 2      # how rows are read holds for all
+    assert shared('teacher', axes=parse_axes(['train_batch_size=16,32'])) == 1
+
+
+def test_equal_settings_are_one_cell():
+    assert len(plan(axes=parse_axes(['learning_rate=5e-5,0.00005,1e-4']))) == 2
+    default, same = only(), only(fixed=parse_fixed(['alpha=0.7']))
+    assert default.folder == same.folder
+    assert len({only().folder, only(teacher_seed=2).folder, only(teacher_checkpoint='loss').folder, only(base='kd').folder,
+                only(marks={'MRPC': 'other rows'}).folder}) == 4                 # base has no effect on pkd
+    assert only(teacher_checkpoint='loss').need('teacher').folder == only().need('teacher').folder
+
+
+def test_where_a_student_starts_is_for_ptp_to_say():
+    fixed = parse_fixed(['layer_initialization=2,4,6'])
+    assert given(only(fixed=fixed))['layer_initialization'] == '2,4,6'
+    student = only(methods=('ptp',), fixed=fixed)
+    assert 'layer_initialization' not in given(student)
+    assert given(student.need('ptp'))['layer_initialization'] == '2,4,6'
+
+
+def test_a_wiring_in_place_of_the_methods():
+    student = only(methods=('sps+ptp',), fixed=parse_fixed(['passes=1,2,3,1x']))
+    for stage in (student, student.need('ptp')):
+        assert given(stage)['passes'] == '1,2,3,1x' and 'model_type' not in given(stage)
+    assert student.need('ptp').result.name == 'PTP.passes_1-2-3-1x_3layer.encoder.pkl'
+
+
+def test_a_holdout_is_for_all_runs_that_train():
+    student = only_unparsed(methods=('sps+ptp',), common={'holdout': '0.1'})
+    holdouts = {stage.kind: given(stage).get('holdout') for stage in
+                (student, student.need('ptp'), student.need('teacher'), student.need('dump'))}
+    assert holdouts == {'student': '0.1', 'ptp': '0.1', 'teacher': '0.1', 'dump': None}
+
+
+def only_unparsed(**changes):
+    chosen = grid(**changes)
+    return student_stage(chosen, grid_cells(chosen)[0])
+
+
+def test_columns_are_the_settings_that_differ_from_defaults():
+    fixed = parse_fixed(['alpha=0.7', 'T=5', 'fc_layer_idx=1,3,5,5,5', 'max_seq_length=64', 'ptp.learning_rate=1e-5',
+                         'teacher.num_train_epochs=3'])
+    student = only(methods=('sps+ptp',), fixed=fixed, teacher_checkpoint='final')
+    assert setting_columns(student) == {
+        'student.bert_model': 'tiny', 'student.teacher_hidden_layers': '6', 'student.T': '5.0', 'teacher.train_seed': '1',
+        'student.fc_layer_idx': '1,3,5,5,5', 'student.max_seq_length': '64', 'ptp.learning_rate': '1e-05',
+        'teacher.num_train_epochs': '3.0', 'teacher.checkpoint': 'final'}
+
+
+def test_wrong_values_are_told_before_anything_runs():
+    with pytest.raises(InputError, match='--T 0.0'):
+        plan(fixed=parse_fixed(['T=0']))
+
+
+# Real runs
+
+
+@pytest.fixture(scope='module')
+def compared(make_workspace):
+    """A workspace in which a comparison has run, each stage in a process of its own."""
+    workspace = make_workspace()
+    outcome = workspace.run(BENCHMARK, *BOTH)
+    assert outcome.code == 0, outcome.err
+    return workspace, outcome
+
+
+def folder_of(workspace):
+    return workspace.outputs / 'compare'
+
+
+def rows_of(workspace):
+    with open(folder_of(workspace) / 'results.csv', newline='', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+def table_of(workspace):
+    """The rows but for what a clock says, by run."""
+    return {row['run']: {name: value for name, value in row.items() if name not in CLOCK} for row in rows_of(workspace)}
+
+
+def test_one_row_a_cell(compared):
+    rows = {row['method']: row for row in rows_of(compared[0])}
+    assert list(rows) == ['pkd', 'sps+ptp']
+    for method, passes in (('pkd', '1'), ('sps+ptp', '2')):
+        row, record = rows[method], json.loads((folder_of(compared[0]) / rows[method]['run'] / 'run.json').read_text())
+        assert (row['task'], row['base'], row['layers'], row['passes'], row['seed']) == ('MRPC', 'pkd', '1', passes, '1')
+        assert (row['error'], row['metric'], int(row['parameters'])) == ('', 'f1', record['parameters'])
+        for kind in ('dev_best', 'dev_last'):
+            assert {f'{kind}_{name}': str(value) for name, value in record[kind].items()}.items() <= row.items()
+        assert float(row['seconds']) >= record['seconds_training'] and int(row['sentences_a_second']) > 0
+        assert row['student.learning_rate'] == '0.001' and row['teacher.num_train_epochs'] == '2.0'
+    assert (rows['pkd']['ptp.num_train_epochs'], rows['sps+ptp']['ptp.num_train_epochs']) == ('', '1.0')
+    assert '2/2' in compared[1].err
+
+
+def test_shared_stages_are_made_once_and_leave_logs(compared):
+    logs = sorted(folder_of(compared[0]).rglob(LOG))
+    assert len(logs) == 5
+    for log in logs:
+        assert log.read_text().startswith('$ python ')
+
+
+def test_the_best_runs_weights_stay(compared):
+    workspace = compared[0]
+    scores = {row['run']: float(row['dev_best_f1']) for row in rows_of(workspace)}
+    kept = [run for run in scores if list((folder_of(workspace) / run).glob('BERT.*.pkl'))]
+    assert len(kept) == 1 and scores[kept[0]] == max(scores.values())
+    assert best_saved(folder_of(workspace) / kept[0])
+
+
+def test_stopped_and_killed_and_side_by_side(compared, tmp_path):
+    """Neither Ctrl-C nor SIGKILL leaves a process behind; the same command, two jobs at a time, ends in the same table."""
+    workspace = compared[0].copy(tmp_path)
+    root = folder_of(workspace)
+    shutil.rmtree(root)
+    assert stop(workspace, 'teachers/*/*/log.txt', signal.SIGINT) == 130
+    assert stop(workspace, 'runs/*/*/train_log.txt', signal.SIGKILL) == -signal.SIGKILL
+    half = table_of(workspace) if (root / 'results.csv').is_file() else {}
+    assert half.items() <= table_of(compared[0]).items()
+    outcome = workspace.run(BENCHMARK, *BOTH, '--jobs', '2')
+    assert outcome.code == 0, outcome.err
+    assert table_of(workspace) == table_of(compared[0])
+
+
+def stop(workspace, sign, how):
+    """Start the comparison, send it a signal once a file is there, and return its exit code."""
+    root = folder_of(workspace)
+    command = [sys.executable, str(ROOT / BENCHMARK), *BOTH, '--jobs', '2']
+    process = subprocess.Popen(command, env=os.environ | workspace.variables, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    deadline = time.time() + 60
+    while not list(root.glob(sign)) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    code = process.wait()
+    time.sleep(0.5)                          # until the kernel has ended its children
+    assert not [pid for pid in os.listdir('/proc') if pid.isdecimal() and str(root) in command_line(pid)]
+    return code
+
+
+def command_line(pid):
+    try:
+        with open(f'/proc/{pid}/cmdline', encoding='utf-8', errors='replace') as file:
+            return file.read()
+    except OSError:
+        return ''
+
+
+# Runs in this process
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stages run in this process; which ran is noted."""
+    noted = []
+
+    def run(self, words, log):
+        script, *flags = words
+        noted.append(script)
+        try:
+            importlib.import_module(script.removesuffix('.py')).main(flags)
+        except (InputError, OSError) as error:
+            log.write(f'error: {error}\n')
+            return 2
+        return 0
+    monkeypatch.setattr(StageRunner, '_run', run)
+    return noted
+
+
+@pytest.fixture
+def again(compared, tmp_path):
+    """A copy of what `compared` has done."""
+    return compared[0].copy(tmp_path)
+
+
+def compare(workspace, *flags, methods=None):
+    """The comparison of `compared`, or one of other methods."""
+    return workspace.call(BENCHMARK, *(BOTH if methods is None else (*FLAGS, '--methods', methods)), *flags)
+
+
+def test_a_second_start_does_nothing(again, calls):
+    before = again.tree()
+    outcome = compare(again)
+    assert outcome.code == 0 and calls == [], outcome.err
+    assert again.tree() == before
+
+
+def test_only_what_is_missing_is_done(again, calls):
+    wanted, rows = table_of(again), rows_of(again)
+    results = folder_of(again) / 'results.csv'
+    results.write_text('\n'.join(line for line in results.read_text().splitlines() if rows[0]['run'] not in line) + '\n')
+    assert compare(again).code == 0 and calls == []            # its run is there: a row was missing
+    assert table_of(again) == wanted
+    (folder_of(again) / rows[1]['run'] / 'run.json').unlink()
+    assert compare(again).code == 0 and calls == [TRAIN]       # as a run that was stopped half-way
+    assert table_of(again) == wanted
+    assert compare(again, '--seeds', '1,2', methods='pkd').code == 0 and calls == [TRAIN] * 2
+    assert set(wanted) < set(table_of(again))
+
+
+def test_other_rows_other_runs(again, calls):
+    path = again.glue / 'MRPC' / 'train.tsv'
+    path.write_text('\n'.join(path.read_text().splitlines()[:40]) + '\n')
+    assert compare(again, methods='pkd').code == 0 and calls == [TRAIN, TEACHER, TRAIN]
+    assert len(rows_of(again)) == 3
+
+
+def test_a_failed_cell_is_a_row(workspace, calls):
+    """A teacher layer to match, and a student of one pass that has none to match it with."""
+    flags = ('--set', 'fc_layer_idx=0', '--seeds', '1,2')
+    outcome = compare(workspace, *flags, methods='pkd,sps')
+    assert outcome.code == 1 and '4 cells, 2 failed' in outcome.out
+    for row in rows_of(workspace):
+        failed = row['method'] == 'pkd'
+        assert row['error'].startswith('--fc_layer_idx 0 names 1 teacher layers') == failed
+        assert (row['dev_best_f1'] == '') == failed
+        assert (str(folder_of(workspace) / row['run'] / LOG) in outcome.out) == failed
+    calls.clear()
+    assert compare(workspace, *flags, '--no-retry_failed', methods='pkd,sps').code == 1 and calls == []
+    assert compare(workspace, *flags, methods='pkd,sps').code == 1 and calls == [TRAIN] * 2
+    assert len(rows_of(workspace)) == 4
+
+
+def test_a_failed_stage_fails_its_cells_alone_and_is_tried_again(workspace, calls, monkeypatch):
+    import PTP as ptp_script
+    with monkeypatch.context() as patch:
+        patch.setattr(ptp_script, 'label_splits', lambda *_: (_ for _ in ()).throw(InputError('no labels')))
+        assert compare(workspace, methods='ft,ptp').code == 1
+    errors = {row['method']: row['error'] for row in rows_of(workspace)}
+    assert errors == {'ft': '', 'ptp': 'ptp Original_1layer_seed1: no labels'}
+    calls.clear()
+    assert compare(workspace, methods='ft,ptp').code == 0 and calls == [PTP, TRAIN]
+    assert {row['error'] for row in rows_of(workspace)} == {''}
+
+
+@pytest.mark.parametrize('keep, weights, encoders', [('all', 2, 1), ('best', 1, 1), ('none', 0, 0)])
+def test_weights_to_keep(workspace, calls, keep, weights, encoders):
+    assert compare(workspace, '--keep_weights', keep).code == 0
+    root = folder_of(workspace)
+    assert len(list(root.glob('runs/*/*/BERT.encoder_acc.pkl'))) == weights
+    assert len(list(root.glob('ptp/*/*/PTP.*.encoder.pkl'))) == encoders
+    assert len(list(root.glob('teachers/*/*/BERT.encoder*.pkl'))) == 3
+
+
+def test_weights_of_other_comparisons_stay(workspace, calls):
+    assert compare(workspace, '--keep_weights', 'all', methods='pkd').code == 0
+    assert compare(workspace, '--keep_weights', 'none', '--seeds', '2', methods='pkd').code == 0
+    kept = folder_of(workspace).glob('runs/*/*/BERT.encoder.pkl')
+    assert [path.parent.name.rpartition('_')[0] for path in kept] == ['pkd_1layer_seed1']
+
+
+def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    outcome = compare(workspace, methods='pkd')
+    assert outcome.code == 1 and 'ZeroDivisionError' in outcome.out
+    assert rows_of(workspace)[0]['error'].startswith('ZeroDivisionError')
+
+
+def test_the_teachers_checkpoint(workspace, calls):
+    assert compare(workspace, '--teacher_checkpoint', 'loss', methods='pkd').code == 0
+    results = next(folder_of(workspace).glob('teachers/*/*/results.pkl'))
+    assert TeacherOutputs.open(results).metadata['teacher'] == 'BERT.encoder_loss.pkl'
+    assert rows_of(workspace)[0]['teacher.checkpoint'] == 'loss'
+
+
+def test_one_compare_at_a_time(again, calls):
+    with open(folder_of(again) / '.lock', 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        outcome = compare(again)
+    assert outcome.code == 2 and 'another compare' in outcome.err
+
+
+@pytest.mark.parametrize('flags, said', [
+    (('--tasks', 'nonsense'), 'nonsense'), (('--tasks', 'RTE'), 'RTE'), (('--methods', 'pkd,tkd'), 'sps_no_shuffle'),
+    (('--layers', '0'), '--layers'), (('--seeds', 'x'), '--seeds'), (('--jobs', '0'), '--jobs'),
+    (('--grid', 'T=0,1'), '--T 0.0'), (('--grid', 'nonsense=1'), 'nonsense'), (('--nonsense', '1'), '--nonsense'),
+    (('--bert_model', 'missing'), '--bert_model')])
+def test_wrong_flags(workspace, calls, flags, said):
+    outcome = workspace.call(BENCHMARK, *FLAGS, *flags)
+    assert outcome.code == 2 and said in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
+    assert calls == [] and not list(workspace.outputs.rglob('results.csv'))
+
+
+def test_a_results_file_of_something_else(workspace, tmp_path):
+    path = tmp_path / 'results.csv'
+    path.write_text('a,b\n1,2\n')
+    with pytest.raises(InputError, match='results.csv of --mode compare'):
+        Results(path)
+
+
+def test_what_a_holdout_adds_to_a_row():
+    best, last, dev = ({'acc': value, 'global_step': 7} for value in (.9, .8, .7))
+    record = {'holdout_best': best, 'holdout_last': last, 'holdout_lowest_loss': last, 'dev_saved': dev,
+              'dev_also': {'MNLI-mm': {'acc': .6}}}
+    assert scores_of(record) == {
+        'holdout_best_acc': .9, 'holdout_best_global_step': 7, 'holdout_last_acc': .8, 'holdout_last_global_step': 7,
+        'dev_saved_acc': .7, 'dev_saved_global_step': 7, 'MNLI-mm_acc': .6}
+    assert scores_of({'dev_best': best, 'dev_last': last, 'dev_saved': dev}).keys() == {
+        'dev_best_acc', 'dev_best_global_step', 'dev_last_acc', 'dev_last_global_step'}
+    row = {'metric': 'acc', 'holdout_best_acc': '0.9', 'dev_best_acc': '', 'dev_saved_acc': '0.7'}
+    assert choosing_score(row) == 0.9 and choosing_score(row | {'holdout_best_acc': '', 'dev_best_acc': '0.5'}) == 0.5
+
+
+def test_stopping_ends_what_runs(tmp_path, monkeypatch):
+    (tmp_path / 'sleep.py').write_text('import time; time.sleep(60)')
+    monkeypatch.setattr(envs, 'PROJECT_FOLDER', tmp_path)
+    runner, codes = StageRunner(tmp_path, 1), []
+    with open(tmp_path / LOG, 'w', encoding='utf-8') as log:
+        thread = threading.Thread(target=lambda: codes.append(runner._run(['sleep.py'], log)))
+        with pytest.raises(KeyboardInterrupt), runner:
+            thread.start()
+            while not runner.running:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        thread.join(10)
+        assert codes == [-signal.SIGKILL] == [runner._run(['sleep.py'], log)]      # none is started afterwards
+
+
+# Teachers in one go
+
+
+def test_teacher_mode_writes_what_the_script_writes(workspace, tmp_path):
+    workspace.add_teacher()
+    workspace.succeed(TEACHER, '--bert_model', 'tiny', '--teacher_hidden_layers', 2, '--precision', 'fp32')
+    wanted = workspace.result_file().read_bytes()
+    workspace.result_file().unlink()
+    workspace.succeed(BENCHMARK, '--mode', 'teacher', '--tasks', 'mrpc', '--teacher_hidden_layers', 2, '--bert_model',
+                      'tiny', '--precision', 'fp32')
+    assert workspace.result_file().read_bytes() == wanted
+
+
+@pytest.mark.parametrize('flags, said', [(('--teacher_prediction', 'x.pkl'), '--teacher_prediction'),
+                                         (('--nonsense', '1'), '--nonsense'), (('--tasks', 'x'), "'x'")])
+def test_teacher_mode_checks_its_flags_first(workspace, flags, said):
+    outcome = workspace.call(BENCHMARK, '--mode', 'teacher', '--teacher_hidden_layers', '1,2', *flags)
+    assert outcome.code == 2 and said in outcome.err
+
+
+def test_every_mode_has_help(capsys):
+    for mode in run_glue_benchmark.MODES:
+        with pytest.raises(SystemExit) as stop:
+            run_glue_benchmark.main(['--mode', mode, '--help'])
+        assert stop.value.code == 0 and '--mode' in capsys.readouterr().out

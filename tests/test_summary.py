@@ -1,0 +1,161 @@
+"""run_glue_benchmark.py --mode summary: its numbers against a table written by hand and formulas written out."""
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT  # noqa: F401  (puts the repository on the path)
+from scipy.stats import ttest_rel
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from run_glue_benchmark import main
+from src.results import FIRST, LAST
+from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise
+
+ACC = {('MRPC', 'pkd'): {1: .70, 2: .72, 3: .74}, ('MRPC', 'sps'): {1: .75, 2: .79, 3: .77},
+       ('RTE', 'pkd'): {1: .50, 2: .54}, ('RTE', 'sps'): {1: .53, 2: .55, 3: .99}}
+
+
+def row(task, method, seed, acc, f1=None, layers=3, base='pkd', prefix='dev_best', **more):
+    metric = 'acc' if f1 is None else 'f1'
+    scores = {f'{prefix}_acc': acc} | ({} if f1 is None else {f'{prefix}_f1': f1})
+    last = {name.replace('best', 'last'): value - 0.1 for name, value in scores.items() if prefix == 'dev_best'}
+    return {'task': task, 'method': method, 'base': base, 'layers': layers, 'passes': layers, 'parameters': 1000 * layers,
+            'seed': seed, 'metric': metric, **scores, **last, 'seconds': 10.0 + seed, 'sentences_a_second': 500, 'error': '',
+            'run': f'runs/{task}/{method}_{layers}_{seed}_{sorted(more.items())}{base}', **more}
+
+
+def write(path, rows):
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two tasks; of one F1 decides. A failed run, and one whose seed the baseline lacks."""
+    rows = [row(task, method, seed, acc, acc + 0.1 if task == 'MRPC' else None)
+            for (task, method), scores in ACC.items() for seed, acc in scores.items()]
+    rows.append(row('RTE', 'sps', 4, 0.0) | {'error': 'no luck', 'dev_best_acc': None, 'dev_last_acc': None})
+    return write(tmp_path / 'results.csv', rows)
+
+
+def lines_of(path, kind='dev_best', **options):
+    return Summary(load_rows([path]), kind, options.pop('baseline', 'pkd'), **options)
+
+
+def test_means_and_spreads(results):
+    lines = lines_of(results).lines.set_index(['task', 'method'])
+    for (task, method), scores in ACC.items():
+        values = 100 * np.array(list(scores.values()))
+        line = lines.loc[task, method]
+        assert line['n'] == len(values)
+        assert line['acc_mean'] == pytest.approx(values.sum() / len(values))
+        assert line['acc_sd'] == pytest.approx(math.sqrt(((values - values.mean()) ** 2).sum() / (len(values) - 1)))
+    assert lines.loc['MRPC', 'sps']['f1_mean'] == pytest.approx(87.0)
+    assert (lines['parameters'] == 3000).all() and lines.loc['MRPC', 'pkd']['seconds'] == 12
+
+
+def test_differences_are_paired_by_seed(results):
+    lines = lines_of(results).lines.set_index(['task', 'method'])
+    for task in ('MRPC', 'RTE'):
+        seeds = sorted(ACC[task, 'pkd'].keys() & ACC[task, 'sps'].keys())
+        sps, pkd = (100 * np.array([ACC[task, method][seed] for seed in seeds]) for method in ('sps', 'pkd'))
+        test = ttest_rel(sps, pkd)                       # its t is the mean difference over its standard error
+        line = lines.loc[task, 'sps']
+        assert line['pairs'] == len(seeds)
+        assert line['acc_diff'] == pytest.approx((sps - pkd).mean())
+        assert line['acc_diff'] / line['acc_diff_se'] == pytest.approx(test.statistic)
+        assert test.confidence_interval(0.68).high - line['acc_diff'] > line['acc_diff_se'] > 0
+    assert lines['acc_diff'][:, 'pkd'].isna().all()
+
+
+def test_paired_difference_of_one_seed_has_no_error():
+    mean, error, number = paired_difference(pd.Series({1: 3.0, 2: 5.0}), pd.Series({2: 4.0, 3: 1.0}))
+    assert (mean, number) == (1.0, 1) and math.isnan(error)
+    assert points(mean, error, signed=True) == '+1.00' and points(-1.234, 0.5) == '-1.23 ± 0.50'
+    assert points(math.nan, 1) == ''
+
+
+def test_average_over_tasks_and_depths(results):
+    summary = lines_of(results)
+    average = summary.averages().set_index('method').loc['sps']
+    lines = summary.lines[summary.lines['method'] == 'sps']
+    assert average['metric_cells'] == 2
+    assert average['metric_diff'] == pytest.approx((5.0 + 2.0) / 2)
+    assert average['metric_diff_se'] == pytest.approx(math.sqrt((lines['acc_diff_se'] ** 2).sum()) / 2)
+    assert average['acc_diff'] == pytest.approx(average['metric_diff'])
+
+
+def test_the_last_step_has_a_table_of_its_own(results):
+    last = lines_of(results, 'dev_last').lines
+    assert last['acc_mean'].tolist() == pytest.approx([mean - 10 for mean in lines_of(results).lines['acc_mean']])
+
+
+def test_the_papers_numbers_stand_beside(results):
+    lines = lines_of(results).lines.set_index(['task', 'method'])
+    assert lines['paper'].to_dict() == {(task, method): PAPER[task, 3][method] for task, method in ACC}
+
+
+@pytest.fixture
+def searched(tmp_path):
+    """Two settings of sps: the better one on the holdout is the worse one on dev."""
+    settings = {'1e-05': (.80, .70), '': (.75, .90)}
+    rows = [row('RTE', 'sps', seed, None, prefix='holdout_last', dev_saved_acc=dev + seed / 100, holdout_best_acc=holdout,
+                **{'student.learning_rate': rate, 'student.T': '5.0'})
+            for rate, (holdout, dev) in settings.items() for seed in (1, 2)]
+    rows += [row('RTE', 'pkd', seed, None, prefix='holdout_last', dev_saved_acc=.60, holdout_best_acc=.5) for seed in (1, 2)]
+    return write(tmp_path / 'results.csv', rows)
+
+
+def test_the_holdout_chooses_the_setting(searched):
+    summary = lines_of(searched, 'dev_saved')
+    sps = summary.chosen.set_index('method').loc['sps']
+    assert sps['setting'] == 'student.learning_rate=1e-05' and sps['n'] == 2
+    assert sps['acc_mean'] == pytest.approx(71.5) and sps['acc_diff'] == pytest.approx(11.5)
+    assert len(summary.lines) == 3 and len(summary.chosen) == 2
+    other = summary.lines.set_index('setting').loc['student.learning_rate=default']
+    assert other['acc_diff'] == pytest.approx(31.5)
+
+
+def test_without_a_holdout_dev_chooses(tmp_path):
+    rows = [row('RTE', 'sps', seed, acc, **{'student.T': T}) for T, acc in (('5.0', .6), ('20.0', .7)) for seed in (1, 2)]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    assert summary.chosen['setting'].tolist() == ['student.T=20.0'] and summary.averages().empty
+
+
+def test_another_baseline_and_base(tmp_path):
+    rows = [row('RTE', 'kd', 1, .6, base='kd'), row('RTE', 'sps', 1, .7, base='kd'), row('RTE', 'sps', 1, .8)]
+    summary = lines_of(write(tmp_path / 'results.csv', rows), baseline='kd')
+    assert summary.lines.set_index('method')['acc_diff'].drop('kd').to_dict() == pytest.approx({'sps': 20, 'sps on kd': 10})
+    assert method_label('kd', 'kd') == 'kd'
+
+
+def test_files_and_printed_tables(results, searched, tmp_path, caplog):
+    """Several tables in one, and all settings as rows; a failed run counts nowhere."""
+    rows = [row('MRPC', method, 1, .7, .8, layers=layers) for method in ('pkd', 'sps', 'sps+ptp') for layers in (1, 3)]
+    first = write(tmp_path / 'first.csv', rows)
+    with caplog.at_level('INFO'):
+        summarise([first, searched], tmp_path / 'out', all_settings=True)
+    text = (tmp_path / 'out' / 'summary.md').read_text()
+    assert text.strip() in caplog.text
+    assert '### MRPC' in text and '| 3 | sps+ptp | 1 | 80.00 | +0.00 | 70.00 | +0.00 | 83.57 | 3,000 |' in text
+    assert 'student.learning_rate=default' in text and 'Dev of the state that a holdout' in text
+    assert (tmp_path / 'out' / 'summary.png').read_bytes().startswith(b'\x89PNG')
+    table = pd.read_csv(tmp_path / 'out' / 'summary.csv')
+    assert set(table['kind']) == {'dev_best', 'dev_last', 'dev_saved'} and 'average' in set(table['task'])
+    summarise([searched], tmp_path / 'best')
+    assert 'learning_rate=default' not in (tmp_path / 'best' / 'summary.md').read_text()
+
+
+def test_the_script(results, tmp_path):
+    main(['--mode', 'summary', '--results', str(results)])
+    assert {'summary.md', 'summary.csv', 'summary.png'} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_what_cannot_be_summed_up(tmp_path):
+    with pytest.raises(FileNotFoundError, match='--mode compare'):
+        load_rows([tmp_path / 'missing.csv'])
+    path = write(tmp_path / 'results.csv', [row('RTE', 'sps', 1, .5) | {'error': 'x'}])
+    with pytest.raises(InputError, match='no row without an error'):
+        load_rows([path])
+    assert set(FIRST) | set(LAST) <= set(pd.read_csv(path).columns)
