@@ -9,7 +9,8 @@ import torch
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel
 from BERT.pytorch_pretrained_bert.attention import _Attention, attention
 from BERT.pytorch_pretrained_bert.dropout import STEPS, dropout, dropout_add, keep_mask
-from BERT.pytorch_pretrained_bert.inference import PackedLinear, can_pack, packed_for_inference
+from BERT.pytorch_pretrained_bert.inference import PackedLinear, packed_for_inference
+from BERT.pytorch_pretrained_bert.linear import Linear, has_onednn
 from BERT.pytorch_pretrained_bert.packing import packed_batch, packed_layout
 from src.modeling import SequenceClassifier, wiring
 
@@ -264,9 +265,38 @@ def test_attention_on_cuda_is_the_same_one(monkeypatch):
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
 
 
+# Linear layers
+
+with_onednn = pytest.mark.skipif(not has_onednn(torch.device('cpu')), reason='a build of torch without oneDNN')
+
+
+@with_onednn
+@pytest.mark.parametrize('rows', [1, 5, 130])
+def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
+    torch.manual_seed(0)
+    layer, x, grad = Linear(48, 32), torch.randn(rows, 48, requires_grad=True), torch.randn(rows, 32)
+    inputs = (x, layer.weight, layer.bias)
+    precise = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    expected = torch.nn.functional.linear(*precise)
+    with monkeypatch.context() as patched:      # it must not be torch's
+        patched.setattr(torch.nn.functional, 'linear', None)
+        got = layer(x)
+    torch.testing.assert_close(got.double(), expected, rtol=0, atol=1e-5)
+    for one, other in zip(torch.autograd.grad(got, inputs, grad), torch.autograd.grad(expected, precise, grad.double()),
+                          strict=True):
+        assert (one - other).norm() <= 1e-6 * other.norm()
+
+
+def test_linear_layers_in_other_types_are_torchs():
+    layer, x = Linear(48, 32), torch.randn(7, 48)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+    assert layer.double()(x.double()).dtype == torch.float64
+
+
 # Evaluation
 
-@pytest.mark.skipif(not can_pack(torch.device('cpu')), reason='a build of torch without oneDNN')
+@with_onednn
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_packed_layers_compute_the_same_and_leave_the_model_as_it_was(dtype):
     model, (packed, _) = random_model(PASSES['SPS']), random_batch(BATCHES['three groups'])
@@ -284,7 +314,7 @@ def test_packed_layers_compute_the_same_and_leave_the_model_as_it_was(dtype):
         assert (fast - plain).float().norm() <= (1e-5 if dtype == torch.float32 else 2e-2) * plain.float().norm()
 
 
-@pytest.mark.skipif(not can_pack(torch.device('cpu')), reason='a build of torch without oneDNN')
+@with_onednn
 def test_other_activations_stay_behind_the_packed_product():
     model, (packed, _) = random_model(hidden_act='relu'), random_batch(BATCHES['ragged'])
     with torch.no_grad():

@@ -2,8 +2,7 @@
 
 In training weights change at every step, so this is for evaluation. torch's own linear layer lays the weights out anew in
 every call, writes the bias to the result before the product, and leaves GELU to a pass of its own; without all that,
-evaluation takes a fifth less time. In fp32 it is oneDNN's products in place of MKL's, which on AMD's processors are less
-than half as fast.
+evaluation takes a fifth less time.
 """
 import contextlib
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import has_onednn, onednn_linear
 from .modeling import BertIntermediate
 
 
@@ -22,19 +22,14 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype), None)
         self.bias = linear.bias.detach().to(dtype)
-        self.dtype, self.after = dtype, ('gelu', [], 'none') if gelu else ('none', [], '')    # 'none': by erf, not tanh
+        self.dtype, self.gelu = dtype, gelu
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, *self.after)
+        return onednn_linear(x.to(self.dtype), self.weight, self.bias, self.gelu)
 
 
 def _identity(x: Tensor) -> Tensor:
     return x
-
-
-def can_pack(device: torch.device) -> bool:
-    """Whether there is oneDNN's linear layer: on a CPU, in a build of torch with oneDNN."""
-    return device.type == 'cpu' and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
 
 @contextlib.contextmanager
@@ -42,7 +37,7 @@ def packed_for_inference(encoder: nn.Module, dtype: torch.dtype) -> Iterator[Non
     """The encoder with packed linear layers that compute in dtype, where that can be had, for as long as this lasts."""
     replaced = []
     try:
-        for module in list(encoder.modules()) if can_pack(next(encoder.parameters()).device) else []:
+        for module in list(encoder.modules()) if has_onednn(next(encoder.parameters()).device) else []:
             fused = isinstance(module, BertIntermediate) and module.activation is F.gelu
             if fused:
                 replaced.append((module, 'activation', module.activation))
