@@ -26,14 +26,14 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
+from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
 from src.evaluation import predict, predicted_labels, task_scores
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, set_up, teacher_folder
+from src.runs import Setup, set_up, teacher_folder, teacher_marks
 from src.teacher_outputs import result_file, write_results
 from src.utils import run_script
 
@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
     predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
                    for name, split in splits.items()}
-    made_by = {'teacher': files[0].name, 'encoder_sha256': sha256_of(files[0]), 'precision': setup.precision}
+    made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
     shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
     write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
     logger.info('saved in %s', path)

@@ -33,16 +33,15 @@ from src.training import Objective  # noqa: E402
 from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 
-def turns(contenders: dict[str, Callable[[np.ndarray], None]], rows: list[np.ndarray], often: dict[str, int]) -> dict:
-    """Seconds of each contender on each batch it gets, taking turns; `often`: how many batches each gets, less warm-up."""
+def turns(contenders: dict[str, Callable[[np.ndarray], None]], batches: list[np.ndarray]) -> dict[str, list[float]]:
+    """Seconds of each contender on each batch but the first, which warms up; they take turns on the same rows."""
     seconds = {name: [] for name in contenders}
-    for turn in range(max(often.values()) + 1):
+    for turn, rows in enumerate(batches):
         # There and back: who is first meets new shapes, for which oneDNN builds kernels.
         for name, run in list(contenders.items())[::1 if turn % 2 else -1]:
-            if turn <= often[name]:
-                started = time.perf_counter()
-                run(rows[turn])
-                seconds[name].append(time.perf_counter() - started)
+            started = time.perf_counter()
+            run(rows)
+            seconds[name].append(time.perf_counter() - started)
     return {name: times[1:] for name, times in seconds.items()}
 
 
@@ -50,7 +49,7 @@ def ratio(slow: list[float], fast: list[float]) -> dict:
     """Ratio of the medians, and of opposite quartiles."""
     low, high = (np.percentile(slow, 25) / np.percentile(fast, 75), np.percentile(slow, 75) / np.percentile(fast, 25))
     return {'ratio': round(statistics.median(slow) / statistics.median(fast), 2),
-            'quartiles': [round(low, 2), round(high, 2)], 'seconds': round(statistics.median(fast), 4)}
+            'quartiles': [round(low, 2), round(high, 2)], 'seconds': round(statistics.median(fast), 4), 'turns': len(fast)}
 
 
 def gemm_peak(dtype: torch.dtype) -> float:
@@ -70,7 +69,7 @@ def packed_linear_flops(x_shape: tuple, weight_shape: tuple, *_, **__) -> int:
     return 2 * int(np.prod(x_shape)) * weight_shape[0]
 
 
-COUNTED = {torch.ops.mkldnn._linear_pointwise: packed_linear_flops} if has_onednn(torch.device('cpu')) else {}
+COUNTED = {torch.ops.mkldnn._linear_pointwise: packed_linear_flops} if has_onednn(torch.device('cpu'), torch.float32) else {}
 
 
 def utilisation(run: Callable[[np.ndarray], None], batches: list[np.ndarray], seconds: float, peak: float) -> float:
@@ -85,16 +84,13 @@ def utilisation(run: Callable[[np.ndarray], None], batches: list[np.ndarray], se
 
 def benchmark_shape(name: str, config: BertConfig, split: TokenizedSplit, quick: bool, peak: float) -> dict:
     """All measurements of one shape."""
-    rng = np.random.default_rng(0)
-    draws = [rng.choice(len(split), 32, replace=False) for _ in range(32)]
-    samples = [rng.choice(len(split), 128 if config.num_hidden_layers == 12 else 512, replace=False) for _ in range(8)]
-    large = config.num_hidden_layers == 12
-    few, some, many = ((2, 4, 8) if large else (4, 8, 16)) if quick else ((5, 10, 20) if large else (10, 20, 30))
+    rng, large = np.random.default_rng(0), config.num_hidden_layers == 12
+    training, evaluation = ((4, 2) if large else (12, 3)) if quick else ((10, 5) if large else (30, 8))
+    draws = [rng.choice(len(split), 32, replace=False) for _ in range(training + 1)]
+    samples = [rng.choice(len(split), 256 if large else 512, replace=False) for _ in range(evaluation + 1)]
     ours, fp32, hf, published = Ours(split, config), Ours(split, config, 'fp32'), HF(split, config), Published(split, config)
-    steps = turns({'ours': ours.step, 'fp32': fp32.step, 'hf': hf.step, 'published': published.step}, draws,
-                  {'ours': many, 'fp32': some, 'hf': some, 'published': few})
-    evals = turns({'ours': ours.predict, 'hf': hf.predict, 'published': published.predict}, samples,
-                  {'ours': min(many, 6), 'hf': min(some, 4), 'published': 1 if quick else 3})
+    steps = turns({'ours': ours.step, 'fp32': fp32.step, 'hf': hf.step, 'published': published.step}, draws)
+    evals = turns({'ours': ours.predict, 'hf': hf.predict, 'published': published.predict}, samples)
     median = statistics.median
     return {f'{name}_train_vs_published': ratio(steps['published'], steps['ours']),
             f'{name}_train_vs_hf': ratio(steps['hf'], steps['ours']),
@@ -128,9 +124,8 @@ def benchmark_sps(split: TokenizedSplit, quick: bool) -> dict:
                           patience_layers(6, 6))
     student, model = Ours(split, shared, model_type='SPS', objective=objective), Ours(split, plain)
     rng = np.random.default_rng(1)
-    draws = [rng.choice(len(split), 32, replace=False) for _ in range(40)]
-    often = 16 if quick else 36
-    seconds = turns({'sps': student.step, 'plain': model.step}, draws, {'sps': often, 'plain': often})
+    draws = [rng.choice(len(split), 32, replace=False) for _ in range(21 if quick else 41)]
+    seconds = turns({'sps': student.step, 'plain': model.step}, draws)
     return {'sps_pkd_vs_plain_per_pass': ratio(seconds['plain'], seconds['sps'])}
 
 

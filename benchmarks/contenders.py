@@ -5,13 +5,13 @@ autocast, fused AdamW, padded to the longest of the batch. Ours: this repository
 """
 import logging
 import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import envs
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder
 from src.data_processing import TokenizedSplit, load_split
@@ -118,7 +118,7 @@ class Ours:
         settings = Settings(train_batch_size=32, gradient_accumulation_steps=1, num_train_epochs=10,
                             learning_rate=LEARNING_RATE, warmup_proportion=0.1, log_every_step=1, eval_every=10**9,
                             saving_criterion_acc=1, saving_criterion_loss=0, loss_scale=0, seed=1, precision=precision)
-        folder = Path('data/outputs/benchmark')
+        folder = envs.OUTPUTS_FOLDER / 'benchmark'
         objective = objective or Objective(split.labels)
         self.trainer = Trainer(self.model, split, objective, settings, dict, 'acc', folder, 'BERT', folder)
 

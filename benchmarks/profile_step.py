@@ -24,23 +24,24 @@ from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 # Kind of work -> parts of the names of operators; the first kind that fits is taken.
 KINDS = {
-    'matrix products': ('mm', 'linear', 'mkldnn'),
-    'optimizer': ('adam', 'foreach', 'linalg_vector_norm', 'addcdiv', 'addcmul', 'sqrt'),
+    'matrix products': ('mm', 'linear', '_convolution'),
+    'optimizer': ('_fused_adamw', '_foreach', 'linalg_vector_norm', 'addcdiv', 'addcmul', 'sqrt', 'Optimizer'),
     'embeddings': ('embedding',),
     'layer norm': ('layer_norm',),
     'softmax': ('softmax',),
     'activation': ('gelu', 'erf'),
     'dropout': ('random_', 'bernoulli', 'dropout', 'ge_', 'Dropout'),
-    'gathers': ('index', 'gather', 'ToGrid', 'ToRows'),
-    'copies and casts': ('copy_', 'to', 'cat', 'stack', 'clone', 'contiguous', 'fill_', 'zero_', 'empty'),
+    'gathers': ('index', 'gather', '_Move'),
+    'copies and casts': ('copy_', 'cat', 'stack', 'fill_', 'zero_'),
     'elementwise': ('add', 'mul', 'div', 'sub', 'masked_fill', 'sum', 'tanh', 'where'),
 }
 
 
 def kind_of(operator: str) -> str:
-    """The kind of work of an operator's name."""
-    name = operator.removeprefix('aten::')
-    return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), 'other')
+    """The kind of work of an operator's name; 'overhead' for what only prepares or calls others."""
+    if not operator.startswith('aten::') and not operator.startswith(('mkldnn::', '_', 'Optimizer')):
+        return 'overhead'
+    return next((kind for kind, parts in KINDS.items() if any(part in operator for part in parts)), 'overhead')
 
 
 def main() -> None:

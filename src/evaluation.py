@@ -28,7 +28,8 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
             progress: str | None = None) -> Iterator[Predictions]:
     """The model's outputs for all rows of a split, in batches by length, on the CPU in fp32.
 
-    progress: what to call the bar; None: no bar."""
+    Until the last batch is taken, or the generator closed, the model is in evaluation mode, its layers laid out for that:
+    it can neither train nor be saved. progress: what to call the bar; None: no bar."""
     device = next(model.parameters()).device
     batches = list(split.batches_by_length(batch_size))
     was_training = model.training

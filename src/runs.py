@@ -21,7 +21,7 @@ from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import GlueTask, processors, task_folder
 from src.plots import plot_training_curves
-from src.run_log import chosen_by, write_run
+from src.run_log import chosen_by, read_run, write_run
 from src.teacher_outputs import TeacherOutputs, result_file
 from src.training import Settings, Trainer
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
@@ -200,7 +200,22 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     if states and 'train.feature_maps' not in teacher.arrays:
         raise InputError(f'--teacher_prediction: {path} holds logits alone; --train_type pkd needs the states of all '
                          'layers: run save_teacher_outputs.py --all_layers True')
+    if args.holdout and teacher.metadata.get('holdout', _holdout(vars(args))) != _holdout(vars(args)):
+        logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '
+                       'rows that choose here', path, teacher.metadata['holdout'], _holdout(vars(args)))
     return teacher
+
+
+def _holdout(arguments: dict) -> str:
+    return f'{arguments["holdout"]} --holdout_seed {arguments["holdout_seed"]}'
+
+
+def teacher_marks(encoder: Path) -> dict[str, str]:
+    """What a result file says of the teacher it is made from: file, hash, and its holdout where its run.json tells it."""
+    record = read_run(encoder.parent) or {}
+    arguments = record.get('arguments', {})
+    known = {'holdout': _holdout(arguments)} if 'holdout' in arguments else {}
+    return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), **known}
 
 
 def recorded_arguments(args: argparse.Namespace) -> dict:

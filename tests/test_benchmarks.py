@@ -8,7 +8,8 @@ from src.data_processing import TokenizedSplit
 from src.modeling import SequenceClassifier, wiring
 
 pytest.importorskip('pytorch_pretrained_bert')
-from benchmarks import pipeline, scale  # noqa: E402
+from benchmarks import benchmark, pipeline, scale  # noqa: E402
+from benchmarks.contenders import Ours  # noqa: E402
 
 
 @pytest.fixture
@@ -53,3 +54,31 @@ def test_scale_runs_all_stages_and_counts_them(monkeypatch):
     figures = scale.benchmark_scale()
     assert {f'scale_{stage}_peak_growth_mb' for stage in ('dump', 'ptp', 'pkd')} < figures.keys()
     assert all(value > 0 for name, value in figures.items() if 'growth' not in name)
+
+
+def test_contenders_take_turns_on_the_same_rows():
+    seen = []
+    batches = [np.array([number]) for number in range(3)]
+    seconds = benchmark.turns({name: lambda rows, name=name: seen.append((name, rows[0])) for name in 'ab'}, batches)
+    assert seen == [('b', 0), ('a', 0), ('a', 1), ('b', 1), ('b', 2), ('a', 2)]
+    assert {name: len(times) for name, times in seconds.items()} == {'a': 2, 'b': 2}
+
+
+def test_a_ratio_is_that_of_the_medians():
+    found = benchmark.ratio([4.0, 8.0, 6.0], [1.0, 3.0, 2.0])
+    assert found == {'ratio': 3.0, 'quartiles': [2.0, 4.67], 'seconds': 2.0, 'turns': 3}
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_utilisation_counts_every_matrix_product(rows, precision):
+    """Of a model of one layer, by hand: 64 rows of 4 examples in groups of one, the last pass for [CLS] alone."""
+    ours = Ours(rows, BertConfig(60, 32, 1, 4, 64), precision)
+    batch, first, hidden = 128, 4, 32                    # rows of 68 tokens, rounded up; examples
+    places = sum(tokens for tokens in (32, 24, 16, 16))  # attention's, for lengths 30, 17, 12, 9
+    linear = 2 * (2 * batch * hidden**2 + first * (2 * hidden**2 + 2 * hidden * 64 + hidden**2)) + 2 * first * hidden * 2
+    attention = 2 * 2 * places * hidden
+    evaluation = linear + attention
+    found = benchmark.utilisation(ours.predict, [np.arange(4)], 1.0, 1.0)
+    assert found == evaluation
+    trained = benchmark.utilisation(ours.step, [np.arange(4)], 1.0, 1.0)
+    assert 2.5 * evaluation < trained <= 3 * evaluation

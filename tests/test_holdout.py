@@ -206,3 +206,14 @@ def test_the_best_run_is_the_one_that_the_holdout_calls_best(tmp_path):
         (tmp_path / name).mkdir()
         write_run(tmp_path / name, {'task': 'MRPC', 'metric': 'f1', **record})
     assert best_runs([tmp_path / 'a', tmp_path / 'b']) == [tmp_path / 'b']
+
+
+def test_a_teacher_that_learnt_from_the_held_out_rows_is_told_of(taught, tmp_path):
+    folder, _ = run(taught, 'whole_teacher', '--train_type', 'ft', '--train_seed', 1)
+    outputs = tmp_path / 'whole.pkl'
+    taught.succeed(TEACHER, *TEACHER_FLAGS, '--load_model', folder / 'BERT.encoder.pkl', '--teacher_prediction', outputs)
+    student = ('--train_type', 'kd', '--student_hidden_layers', 1, '--train_seed', 1, '--teacher_prediction', outputs)
+    flags = (*FLAGS, '--num_train_epochs', 1, '--output_dir', tmp_path / 'student', *student)
+    warning = 'was trained with --holdout 0.0 --holdout_seed 0, this run has --holdout 0.3 --holdout_seed 0'
+    assert warning in taught.succeed(TRAIN, *flags, *HOLDOUT).out
+    assert 'was trained with' not in taught.succeed(TRAIN, *flags).out

@@ -244,6 +244,14 @@ def test_attention_is_the_formula(p, first_only):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
+def test_one_layout_serves_models_of_other_head_counts():
+    layout = packed_layout(np.array([11, 9, 5, 2]))
+    for heads in (2, 4, 2):
+        inputs = head_rows(layout, heads)
+        torch.testing.assert_close(attention(*inputs, layout, heads, False, 0.0), written_out(*inputs, layout, heads, False),
+                                   rtol=0, atol=1e-12)
+
+
 def test_gradcheck_of_attention():
     layout = packed_layout(np.array([3, 2]))
 
@@ -267,7 +275,8 @@ def test_attention_on_cuda_is_the_same_one(monkeypatch):
 
 # Linear layers
 
-with_onednn = pytest.mark.skipif(not has_onednn(torch.device('cpu')), reason='a build of torch without oneDNN')
+CPU = torch.device('cpu')
+with_onednn = pytest.mark.skipif(not has_onednn(CPU, torch.bfloat16), reason='no oneDNN with bf16 here')
 
 
 @with_onednn
@@ -285,6 +294,22 @@ def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
     for one, other in zip(torch.autograd.grad(got, inputs, grad), torch.autograd.grad(expected, precise, grad.double()),
                           strict=True):
         assert (one - other).norm() <= 1e-6 * other.norm()
+
+
+def test_onednn_is_for_the_cpu_and_for_types_it_knows(monkeypatch):
+    assert not has_onednn(torch.device('cuda'), torch.float32) and not has_onednn(CPU, torch.float64)
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+    assert not has_onednn(CPU, torch.float32)
+
+
+@with_onednn
+def test_a_cpu_without_bf16_evaluates_in_bf16_all_the_same(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: False)
+    model, (packed, _) = random_model(), random_batch(BATCHES['ragged'])
+    assert has_onednn(CPU, torch.float32) and not has_onednn(CPU, torch.bfloat16)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16), packed_for_inference(model.encoder, torch.bfloat16):
+        assert not any(isinstance(part, PackedLinear) for part in model.modules())
+        model(packed)
 
 
 def test_linear_layers_in_other_types_are_torchs():

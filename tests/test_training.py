@@ -20,7 +20,7 @@ from src.argument_parser import PTP as PTP_SCRIPT
 from src.argument_parser import parse
 from src.checkpoints import save_model
 from src.data_processing import TokenizedSplit
-from src.evaluation import predict_logits
+from src.evaluation import predict, predict_logits
 from src.mixed_precision import MixedPrecision, nvidia_apex_amp
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import find_task
@@ -321,6 +321,16 @@ def test_prediction_is_without_dropout_and_leaves_the_mode(training):
     assert np.array_equal(found[0], found[1])
     np.testing.assert_allclose(found[2], found[0], atol=1e-6)
     assert all(module.training == training for module in model.modules())
+
+
+def test_prediction_that_is_given_up_leaves_the_model_as_it_was():
+    model = a_model().train()
+    names = list(model.state_dict())
+    batches = predict(model, a_split(), 4, 'fp32')
+    next(batches)
+    assert not model.training
+    batches.close()
+    assert model.training and list(model.state_dict()) == names
 
 
 def test_evaluation_draws_no_randomness(tmp_path):

@@ -37,7 +37,7 @@ def packed_for_inference(encoder: nn.Module, dtype: torch.dtype) -> Iterator[Non
     """The encoder with packed linear layers that compute in dtype, where that can be had, for as long as this lasts."""
     replaced = []
     try:
-        for module in list(encoder.modules()) if has_onednn(next(encoder.parameters()).device) else []:
+        for module in list(encoder.modules()) if has_onednn(next(encoder.parameters()).device, dtype) else []:
             fused = isinstance(module, BertIntermediate) and module.activation is F.gelu
             if fused:
                 replaced.append((module, 'activation', module.activation))

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 
-def has_onednn(device: torch.device) -> bool:
-    """Whether oneDNN's linear layer can be had: on a CPU, in a build of torch with oneDNN."""
-    return device.type == 'cpu' and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
+def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN has a linear layer for this: on a CPU, in a build of torch with oneDNN, bf16 where the CPU knows it."""
+    if device.type != 'cpu' or not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
@@ -36,6 +38,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         fp32 = x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-        if fp32 and torch.is_grad_enabled() and has_onednn(x.device):
+        if fp32 and torch.is_grad_enabled() and has_onednn(x.device, torch.float32):
             return _Linear.apply(x, self.weight, self.bias)
         return super().forward(x)

@@ -56,12 +56,13 @@ class Layout:
 
     def biases(self, num_heads: int, dtype: torch.dtype) -> list[Tensor]:
         """The masks as numbers to be added to scores, [b * A, 1, t] each: 0, or the lowest number."""
-        if dtype not in self.kept:
+        if (num_heads, dtype) not in self.kept:
             lowest = torch.finfo(dtype).min
             bias = torch.zeros(len(self.rows), dtype=dtype, device=self.rows.device)
             bias = bias if self.mask is None else bias.masked_fill_(~self.mask, lowest)
-            self.kept[dtype] = [self._part(bias, group).repeat_interleave(num_heads, 0)[:, None] for group in self.groups]
-        return self.kept[dtype]
+            self.kept[num_heads, dtype] = [self._part(bias, group).repeat_interleave(num_heads, 0)[:, None]
+                                           for group in self.groups]
+        return self.kept[num_heads, dtype]
 
     def _heads(self, num_heads: int) -> tuple[Tensor, Tensor]:
         """(index [M * A], inverse [N * A]): head row i is row index[i] of [N * A, D], which stands at inverse[index[i]]."""
@@ -110,7 +111,7 @@ class TokenBatch(NamedTuple):
     layout: Layout
 
     def to(self, device) -> 'TokenBatch':
-        """The batch on another device."""
+        """The batch, which was made on the CPU, on a device."""
         if torch.device(device).type == 'cpu':
             return self
 
