@@ -39,10 +39,10 @@ import envs
 import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
-from src.argument_parser import TEACHER, parse
+from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
-from src.nli_data_processing import also_served, find_task
+from src.nli_data_processing import TASKS, also_served, find_task
 from src.run_log import read_run
 from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
 from src.submission import write_predictions, write_zip
@@ -50,13 +50,6 @@ from src.summary import summarise
 from src.utils import replace_file, run_script
 
 logger = logging.getLogger(__name__)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse's, but what is wrong is an InputError."""
-
-    def error(self, message: str):
-        raise InputError(message)
 
 
 def comma_list(kind: Callable[[str], Any], words: str) -> Callable[[str], tuple]:
@@ -85,7 +78,7 @@ def method_name(text: str) -> str:
     return text
 
 
-TASKS = comma_list(lambda text: find_task(text).name, 'tasks of GLUE, or Sample')
+TASK_NAMES = comma_list(lambda text: find_task(text).name, f'among {", ".join(task.name for task in TASKS.values())}')
 COUNTS = comma_list(whole_number(1), 'whole numbers from 1 on')
 SEEDS = comma_list(whole_number(0), 'whole numbers from 0 on')
 METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
@@ -99,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags of the mode that --mode names, and those left for save_teacher_outputs.py."""
-    first = Parser(add_help=False, allow_abbrev=False)
+    first = Parser(add_help=False)
     first.add_argument('--mode', choices=MODES, default='evaluate', help='what to do (evaluate)')
     mode = first.parse_known_args(argv)[0].mode
     parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,7 +105,7 @@ def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
-    parser.add_argument('--tasks', type=TASKS, default=('MRPC',), help='tasks between commas (MRPC)')
+    parser.add_argument('--tasks', type=TASK_NAMES, default=('MRPC',), help='tasks between commas (MRPC)')
     parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(12,), help='depths of teachers (12)')
 
 
@@ -130,7 +123,7 @@ def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
 def compare_flags(parser: Parser) -> None:
     """Flags of --mode compare."""
     add = parser.add_argument
-    add('--tasks', type=TASKS, default=('MRPC',), help='between commas (MRPC)')
+    add('--tasks', type=TASK_NAMES, default=('MRPC',), help='between commas (MRPC)')
     add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
     add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
     add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')

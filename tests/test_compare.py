@@ -422,8 +422,9 @@ def test_one_compare_at_a_time(again, calls):
 
 
 @pytest.mark.parametrize('flags, said', [
-    (('--tasks', 'nonsense'), 'nonsense'), (('--tasks', 'RTE'), 'RTE'), (('--methods', 'pkd,tkd'), 'sps_no_shuffle'),
-    (('--layers', '0'), '--layers'), (('--seeds', 'x'), '--seeds'), (('--jobs', '0'), '--jobs'),
+    (('--tasks', 'nonsense'), 'CoLA, SST-2, MRPC'), (('--tasks', 'RTE'), 'RTE'),
+    (('--methods', 'pkd,tkd'), 'sps_no_shuffle'), (('--layers', '0'), '--layers'),
+    (('--seeds', 'x'), '--seeds'), (('--jobs', '0'), '--jobs'),
     (('--grid', 'T=0,1'), '--T 0.0'), (('--grid', 'nonsense=1'), 'nonsense'), (('--nonsense', '1'), '--nonsense'),
     (('--bert_model', 'missing'), '--bert_model')])
 def test_wrong_flags(workspace, calls, flags, said):

@@ -148,7 +148,7 @@ def test_files_and_printed_tables(results, searched, tmp_path, caplog):
 
 
 def test_the_script(results, tmp_path):
-    main(['--mode', 'summary', '--results', str(results)])
+    main(['--mod', 'summary', '--results', str(results)])       # flags may be abbreviated
     assert {'summary.md', 'summary.csv', 'summary.png'} <= {path.name for path in tmp_path.iterdir()}
 
 
