@@ -1,6 +1,5 @@
 """Running a comparison: its cells side by side, the stages that they share once, one row of results.csv a cell."""
 import contextlib
-import fcntl
 import logging
 import math
 from collections.abc import Iterator
@@ -28,6 +27,11 @@ from src.run_log import read_run
 from src.speed import sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
+
+try:
+    import fcntl
+except ImportError:        # Windows
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +83,14 @@ def _told_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_one(root: Path) -> Iterator[None]:
-    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process."""
+    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process.
+
+    Windows, which has no such lock, does not check."""
     root.mkdir(parents=True, exist_ok=True)
     with open(root / '.lock', 'w') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f'--output_dir {root}: another compare is at work there; wait for it, or take another '
                              'folder and give summary both --results') from None

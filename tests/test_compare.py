@@ -1,6 +1,8 @@
 """run_glue_benchmark.py --mode compare: which cells a grid has, which stages they share, and that no way of stopping it
 changes the table."""
 import csv
+import ctypes
+import errno
 import fcntl
 import importlib
 import json
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from conftest import ROOT
@@ -24,7 +27,7 @@ from src.checkpoints import best_saved
 from src.compare import scores_of
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
-from src.stage_runner import LOG, StageRunner
+from src.stage_runner import LOG, StageRunner, _end_with
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
 
@@ -329,6 +332,11 @@ def compare(workspace, *flags, methods=None):
     return workspace.call(BENCHMARK, *(BOTH if methods is None else (*FLAGS, '--methods', methods)), *flags)
 
 
+def compare_ft(workspace, *flags):
+    """The comparison of fine-tuned students alone, which need no teacher: its settings would be idle."""
+    return workspace.call(BENCHMARK, *FLAGS[:FLAGS.index('--set')], '--methods', 'ft', '--set', *BRIEF[:3], *flags)
+
+
 def test_a_second_start_does_nothing(again, calls):
     before = again.tree()
     outcome = compare(again)
@@ -407,6 +415,29 @@ def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):
     assert rows_of(workspace)[0]['error'].startswith('ZeroDivisionError')
 
 
+def test_a_stage_that_cannot_start_fails_its_cells_alone(workspace, calls, monkeypatch):
+    run = StageRunner._run
+
+    def full_once(self, words, log):
+        if calls:
+            return run(self, words, log)
+        calls.append('')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(StageRunner, '_run', full_once)
+    assert compare_ft(workspace, '--seeds', '1,2').code == 1
+    assert [row['error'] for row in rows_of(workspace)] == [f'OSError: [Errno {errno.ENOSPC}] No space left on device', '']
+
+
+def test_the_script_can_be_imported_on_windows(monkeypatch):
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    monkeypatch.setattr(ctypes, 'CDLL', None)
+    monkeypatch.delattr(signal, 'SIGKILL')
+    monkeypatch.setitem(sys.modules, 'fcntl', None)
+    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.stage_runner'):
+        monkeypatch.delitem(sys.modules, name)
+    importlib.import_module(BENCHMARK.removesuffix('.py'))
+
+
 def test_the_teachers_checkpoint(workspace, calls):
     assert compare(workspace, '--teacher_checkpoint', 'loss', methods='pkd').code == 0
     results = next(folder_of(workspace).glob('teachers/*/*/results.pkl'))
@@ -466,6 +497,11 @@ def test_stopping_ends_what_runs(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         thread.join(10)
         assert codes == [-signal.SIGKILL] == [runner._run(['sleep.py'], log)]      # none is started afterwards
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='prctl is Linux')
+def test_a_process_whose_parent_is_gone_already_ends():
+    assert subprocess.run(['true'], preexec_fn=partial(_end_with, 0)).returncode == -signal.SIGKILL
 
 
 # Teachers in one go
