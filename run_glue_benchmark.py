@@ -20,9 +20,9 @@ failed; the table has their errors.
 summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
-submit writes test predictions (where --runs names none, of the best run of each task by its metric on the holdout, or on
-dev) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the
-diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
+submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
+holdout where all its runs have the same) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
+of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
 
 Flags of a mode: --mode compare --help
 """
@@ -43,8 +43,7 @@ from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, also_served, find_task
-from src.run_log import read_run
-from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
+from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
 from src.utils import replace_file, run_script
@@ -220,10 +219,10 @@ def submit(args: argparse.Namespace, _) -> None:
 
 
 def check_one_each(folders: list[Path]) -> None:
-    """InputError when two runs would write the same file."""
+    """InputError when two runs would write the same file, or a folder has no finished run."""
     predicted: dict[str, Path] = {}
     for folder in folders:
-        task = find_task((read_run(folder) or {}).get('task', 'MRPC'))
+        task = find_task(finished_record(folder)['task'])
         for name in (task.name, *task.also):
             if name in predicted:
                 raise InputError(f'--runs: {predicted[name]} and {folder} both predict {find_task(name).submission_file}; '
