@@ -19,9 +19,8 @@ from BERT.pytorch_pretrained_bert.file_utils import (
     weights_file,
 )
 from src.checkpoints import remove_checkpoints
-from src.data_processing import SPLITS
 from src.grid import Cell, Grid, check_grid, grid_cells
-from src.nli_data_processing import find_task, processors, task_folder
+from src.nli_data_processing import GlueTask, also_served, find_task, processors, task_folder
 from src.results import Results
 from src.run_log import read_run
 from src.speed import sentences_a_second
@@ -39,23 +38,30 @@ KEEP_WEIGHTS = ('best', 'all', 'none')
 
 
 def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
-    """Task -> hashes of its labelled files and of the checkpoint: with other ones, everything is made anew.
+    """Task -> hashes of the labelled files that its runs read and of the checkpoint: with other ones, all is made anew.
 
     InputError or FileNotFoundError where a file is missing."""
     checkpoint = checkpoint_folder(bert_model)
-    model = [sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file)]
+    model = ' '.join(sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file))
     marks = {}
     for task in map(find_task, tasks):
-        paths = [processors[task.name.lower()].path(task_folder(task), split) for split in SPLITS]
-        marks[task.name] = ' '.join([*map(sha256_of, paths[:2]), *model])      # of test it is enough that it is there
+        labelled = [data_file(task, 'train'), *(data_file(own, 'dev') for own in (task, *also_served(task, 'dev')))]
+        data_file(task, 'test')                                      # it is enough that it is there
+        marks[task.name] = ' '.join(map(sha256_of, labelled)) + f' {model}'
     return marks
+
+
+def data_file(task: GlueTask, split: str) -> Path:
+    """The file of a task's split. InputError or FileNotFoundError where there is none."""
+    return processors[task.name.lower()].path(task_folder(task), split)
 
 
 def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', retry_failed: bool = True) -> int:
     """Run the cells of a grid that `root` has no results of; returns how many cells have failed.
 
     jobs: stages that run at a time; keep_weights: of which students (best: of the best of each task, by the score that
-    chose its state; all; none, and no PTP encoder either); retry_failed: run cells again that failed before."""
+    chose its state, and of each data and holdout, between which scores cannot be compared; all; none, and no PTP encoder
+    either); retry_failed: run cells again that failed before."""
     check_grid(grid)
     root = root.expanduser().resolve()
     with _told_once():
@@ -141,16 +147,16 @@ class Comparison:
             logger.warning('%s %s failed: %s%s', stage.kind, stage.name, error, f'; its log: {log}' if log.is_file() else '')
         if row:
             self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
-            self._remove_weights(row['task'])
+            self._remove_weights(row)
             self.bar.update()
 
-    def _remove_weights(self, task: str) -> None:
+    def _remove_weights(self, row: dict[str, Any]) -> None:
         """Remove the weights of a task's cells that need not be kept; those of other comparisons in the folder stay."""
         if self.keep_weights == 'all':
             return
-        best = self.results.best_run(task) if self.keep_weights == 'best' else None
+        best = self.results.best_run(row) if self.keep_weights == 'best' else None
         for folder in self.stages:
-            if self.columns[folder]['task'] == task and str(folder) != best and str(folder) in self.results.rows:
+            if self.columns[folder]['task'] == row['task'] and str(folder) != best and str(folder) in self.results.rows:
                 remove_checkpoints(self.root / folder, 'BERT')
         if self.keep_weights == 'none':
             self._remove_encoders()
@@ -187,5 +193,5 @@ def scores_of(record: dict) -> dict[str, float]:
 
 def _columns(cell: Cell, stage: Stage) -> dict[str, Any]:
     """What is known of a cell before it runs."""
-    return {'task': cell.task, 'method': cell.method, 'base': cell.train_type, 'layers': cell.layers, 'seed': cell.seed,
-            **setting_columns(stage)}
+    return {'task': cell.task, 'data': stage.data, 'method': cell.method, 'base': cell.train_type, 'layers': cell.layers,
+            'seed': cell.seed, **setting_columns(stage)}

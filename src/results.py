@@ -7,9 +7,11 @@ import pandas as pd
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.utils import replace_file
 
-FIRST = ('task', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
+FIRST = ('task', 'data', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
 LAST = ('seconds', 'sentences_a_second', 'error', 'run')
 SETTING_STAGES = ('student.', 'ptp.', 'teacher.')     # what the names of columns of settings begin with
+# Runs whose scores can be compared have these in common: the rows they learnt from and those that chose their state.
+SCOPE = ('task', 'student.bert_model', 'data', 'student.holdout', 'student.holdout_seed')
 DEV, HOLDOUT = 'dev_best', 'holdout_best'             # scores that chose the saved state: on dev, or on the holdout
 
 
@@ -32,9 +34,10 @@ class Results:
         """Whether there is a row of the run, and without an error."""
         return run in self.rows and not self.rows[run]['error']
 
-    def best_run(self, task: str) -> str | None:
-        """The run of a task with the highest choosing score, or None."""
-        scores = {run: choosing_score(row) for run, row in self.rows.items() if row['task'] == task and not row['error']}
+    def best_run(self, like: dict[str, str]) -> str | None:
+        """The run with the highest choosing score, or None, of those that can be compared with a row: see SCOPE."""
+        scores = {run: choosing_score(row) for run, row in self.rows.items() if not row['error']
+                  and all(row.get(name, '') == like.get(name, '') for name in SCOPE)}
         return max(scores, key=scores.get, default=None)
 
 

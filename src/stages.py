@@ -56,11 +56,24 @@ class Stage:
     def digest(self) -> str:
         """Eight letters that tell it from stages that compute something else.
 
-        Flags that are None do not count, so that old runs stay what they are when the scripts get a new flag."""
-        arguments = {name: value for name, value in vars(self.arguments).items()
-                     if value is not None and (name not in NOT_CONFIGURATION or name.endswith('_seed'))}
-        made_of = [self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+        Flags with their default value do not count, so that old runs stay what they are when the scripts get a new flag.
+        When a default changes, runs made with the old one pass for runs with the new one: remove them."""
+        arguments = {name: value for name, value in self.changed.items()
+                     if name not in NOT_CONFIGURATION or name.endswith('_seed')}
+        return _short_hash([self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]])
+
+    @cached_property
+    def changed(self) -> dict[str, Any]:
+        """The arguments whose value is not the script's default for the train type, and the train type."""
+        train_type = getattr(self.arguments, 'train_type', None)
+        default = vars(parse(self.script, '', [f'--train_type={train_type}'] if train_type else []))
+        return {name: value for name, value in vars(self.arguments).items()
+                if name == 'train_type' or value != default[name]}
+
+    @property
+    def data(self) -> str:
+        """Eight letters that tell its data and the pretrained checkpoint from others."""
+        return _short_hash(self.mark)
 
     @cached_property
     def folder(self) -> Path:
@@ -108,6 +121,10 @@ class Stage:
         if self.kind == 'dump':
             paths = {'load_model': read['teacher'].encoder(self.criterion), 'teacher_prediction': self.result}
         return [*self.flags, *(f'--{name}={root / path}' for name, path in paths.items() if path)]
+
+
+def _short_hash(made_of: Any) -> str:
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def student_stage(grid: Grid, cell: Cell) -> Stage:
@@ -178,10 +195,9 @@ def setting_columns(student: Stage) -> dict[str, str]:
         stage = student if kind == 'student' else student.need(kind)
         if stage is None:
             continue
-        default = vars(parse(stage.script, '', [f'--train_type={stage.arguments.train_type}']))
-        for name, value in vars(stage.arguments).items():
+        for name, value in stage.changed.items():
             inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
-            if value != default[name] and not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
+            if not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
                 columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
     dump = student.need('dump')
     if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:

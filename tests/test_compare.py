@@ -21,10 +21,11 @@ from conftest import ROOT
 import envs
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src import argument_parser
 from src import compare as compare_module
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import best_saved
-from src.compare import scores_of
+from src.compare import scores_of, source_marks
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
 from src.stage_runner import LOG, StageRunner, _end_with
@@ -162,6 +163,14 @@ def test_equal_settings_are_one_cell():
     assert len({only().folder, only(teacher_seed=2).folder, only(teacher_checkpoint='loss').folder, only(base='kd').folder,
                 only(marks={'MRPC': 'other rows'}).folder}) == 4                 # base has no effect on pkd
     assert only(teacher_checkpoint='loss').need('teacher').folder == only().need('teacher').folder
+
+
+def test_a_new_flag_with_a_default_leaves_runs_what_they_are(monkeypatch):
+    old = [stage.folder for stage in plan(methods=tuple(METHODS)).values()]
+    monkeypatch.setattr(argument_parser, 'FLAGS', [*argument_parser.FLAGS, argument_parser.Flag(
+        'novelty', float, 0.5, argument_parser.EVERY, 'for a test')])
+    assert [stage.folder for stage in plan(methods=tuple(METHODS)).values()] == old
+    assert len({folder.name.rpartition('_')[2] for folder in old}) == len(METHODS)
 
 
 def test_where_a_student_starts_is_for_ptp_to_say():
@@ -360,8 +369,23 @@ def test_only_what_is_missing_is_done(again, calls):
 def test_other_rows_other_runs(again, calls):
     path = again.glue / 'MRPC' / 'train.tsv'
     path.write_text('\n'.join(path.read_text().splitlines()[:40]) + '\n')
+    kept = {path.parent for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')}
     assert compare(again, methods='pkd').code == 0 and calls == [TRAIN, TEACHER, TRAIN]
-    assert len(rows_of(again)) == 3
+    old, same, new = rows_of(again)
+    assert old['data'] == same['data'] != new['data']
+    assert {path.parent for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')} == kept | {folder_of(again) / new['run']}
+
+
+def test_marks_tell_every_file_that_runs_read(make_workspace):
+    workspace = make_workspace(tasks=('MNLI',))
+    files = [workspace.glue / 'MNLI' / f'{name}.tsv' for name in ('train', 'dev_matched', 'dev_mismatched')]
+    marks = []
+    with workspace.active():
+        for changed in (None, *files):
+            if changed:
+                shutil.copyfile(workspace.glue / 'MNLI' / 'test_matched.tsv', changed)
+            marks.append(source_marks(('MNLI',), 'tiny')['MNLI'])
+    assert len(set(marks)) == 4
 
 
 def test_a_failed_cell_is_a_row(workspace, calls):

@@ -20,8 +20,9 @@ def row(task, method, seed, acc, f1=None, layers=3, base='pkd', prefix='dev_best
     metric = 'acc' if f1 is None else 'f1'
     scores = {f'{prefix}_acc': acc} | ({} if f1 is None else {f'{prefix}_f1': f1})
     last = {name.replace('best', 'last'): value - 0.1 for name, value in scores.items() if prefix == 'dev_best'}
-    return {'task': task, 'method': method, 'base': base, 'layers': layers, 'passes': layers, 'parameters': 1000 * layers,
-            'seed': seed, 'metric': metric, **scores, **last, 'seconds': 10.0 + seed, 'sentences_a_second': 500, 'error': '',
+    return {'task': task, 'data': '0123abcd', 'method': method, 'base': base, 'layers': layers, 'passes': layers,
+            'parameters': 1000 * layers, 'seed': seed, 'metric': metric, **scores, **last, 'seconds': 10.0 + seed,
+            'sentences_a_second': 500, 'error': '',
             'run': f'runs/{task}/{method}_{layers}_{seed}_{sorted(more.items())}{base}', **more}
 
 
@@ -121,6 +122,22 @@ def test_without_a_holdout_dev_chooses(tmp_path):
     rows = [row('RTE', 'sps', seed, acc, **{'student.T': T}) for T, acc in (('5.0', .6), ('20.0', .7)) for seed in (1, 2)]
     summary = lines_of(write(tmp_path / 'results.csv', rows))
     assert summary.chosen['setting'].tolist() == ['student.T=20.0'] and summary.averages().empty
+
+
+def test_other_data_and_other_holdouts_are_other_groups(tmp_path):
+    """Nothing is chosen or paired across them: of the old data the baseline is better, of the new one it is worse."""
+    rows = [row('RTE', method, seed, acc, data=data) for data, baseline in (('0a', .9), ('0b', .5)) for seed in (1, 2)
+            for method, acc in (('pkd', baseline), ('sps', .7))]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    lines = summary.chosen.set_index(['group', 'method'])
+    assert lines['acc_mean'].to_dict() == pytest.approx({('RTE, data 0a', 'pkd'): 90, ('RTE, data 0a', 'sps'): 70,
+                                                         ('RTE, data 0b', 'pkd'): 50, ('RTE, data 0b', 'sps'): 70})
+    assert lines['acc_diff'][:, 'sps'].tolist() == pytest.approx([-20, 20]) and (lines['n'] == 2).all()
+    assert '### RTE, data 0a' in summary.markdown() and set(summary.panels()) == {'RTE, data 0a', 'RTE, data 0b'}
+    held_out = [row('RTE', 'pkd', 1, None, prefix='holdout_last', dev_saved_acc=.6, holdout_best_acc=.5,
+                    **{'student.holdout': share}) for share in ('0.1', '0.2')]
+    summary = lines_of(write(tmp_path / 'results.csv', held_out), 'dev_saved')
+    assert set(summary.chosen['group']) == {'RTE, holdout 0.1', 'RTE, holdout 0.2'}
 
 
 def test_another_baseline_and_base(tmp_path):
