@@ -23,7 +23,7 @@ from src.grid import Cell, Grid, check_grid, grid_cells
 from src.nli_data_processing import GlueTask, also_served, find_task, processors, task_folder
 from src.results import Results
 from src.run_log import read_run
-from src.speed import sentences_a_second
+from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
 
@@ -35,6 +35,8 @@ except ImportError:        # Windows
 logger = logging.getLogger(__name__)
 
 KEEP_WEIGHTS = ('best', 'all', 'none')
+# So many students at most wait for their speed to be measured while others run; their weights fill the disk.
+UNMEASURED = 16
 
 
 def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
@@ -104,24 +106,31 @@ def _only_one(root: Path) -> Iterator[None]:
 
 
 class Comparison:
-    """The cells of a comparison in a folder: stages and columns are those of each cell's run folder."""
+    """The cells of a comparison in a folder: stages and columns are those of each cell's run folder.
+
+    The speed of a student is measured when nothing else runs; until then its row lacks it and its weights stay."""
 
     def __init__(self, root: Path, stages: dict[Path, Stage], columns: dict[Path, dict[str, Any]], keep_weights: str):
         self.root, self.stages, self.columns, self.keep_weights = root, stages, columns, keep_weights
         self.results = Results(root / 'results.csv')
         self.bar = None
+        self.unmeasured = {folder: stage for folder, stage in stages.items() if self._lacks_speed(stage)}
+        self.learners: dict[Path, list[str]] = {}        # a PTP encoder's folder -> the runs that start from it
+        for folder, ptp in ((folder, stage.need('ptp')) for folder, stage in stages.items()):
+            if ptp:
+                self.learners.setdefault(ptp.folder, []).append(str(folder))
 
     def run(self, jobs: int, retry_failed: bool) -> int:
         """Run all cells that are missing, with a bar; returns how many of all cells have failed."""
         missing = self._missing(retry_failed)
         threads = max(1, torch.get_num_threads() // jobs)
-        torch.set_num_threads(threads)             # of this process too, which measures the speed of saved models
         with tqdm(total=len(self.stages), initial=len(self.stages) - len(missing), unit='cell') as self.bar:
             for stage in missing:
                 if is_ready(stage, self.root):     # its row alone is missing
                     self._ended(stage, None)
             unfinished = [stage for stage in missing if not is_ready(stage, self.root)]
-            run_stages(unfinished, StageRunner(self.root, threads), jobs, self._started, self._ended)
+            run_stages(unfinished, StageRunner(self.root, threads), jobs, self._started, self._ended, self._hold)
+            self._measure_speeds()
         failures = [folder for folder in self.stages if not self.results.succeeded(str(folder))]
         logger.info('%d cells, %d failed; saved in %s', len(self.stages), len(failures), self.results.path)
         return len(failures)
@@ -146,42 +155,62 @@ class Comparison:
             log = self.root / stage.folder / LOG
             logger.warning('%s %s failed: %s%s', stage.kind, stage.name, error, f'; its log: {log}' if log.is_file() else '')
         if row:
+            best_before = self.results.best_run(row)
             self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
-            self._remove_weights(row)
+            if self._lacks_speed(stage):
+                self.unmeasured[stage.folder] = stage
+            self._remove_weights(stage, best_before)
             self.bar.update()
 
-    def _remove_weights(self, row: dict[str, Any]) -> None:
-        """Remove the weights of a task's cells that need not be kept; those of other comparisons in the folder stay."""
+    def _lacks_speed(self, stage: Stage) -> bool:
+        """Whether a row lacks a speed that can still be told."""
+        run = str(stage.folder)
+        return (self.results.succeeded(run) and not self.results.rows[run]['sentences_a_second']
+                and is_ready(stage, self.root) and can_tell_speed(self.root / run))
+
+    def _hold(self, running: int) -> bool:
+        """Measure speeds if nothing runs; whether no stage is to be started before that is done."""
+        if not running:
+            self._measure_speeds()
+        return len(self.unmeasured) >= UNMEASURED
+
+    def _measure_speeds(self) -> None:
+        """Add the speeds that rows lack, and remove weights that were there for that alone."""
+        while self.unmeasured:
+            stage = self.unmeasured.pop(next(iter(self.unmeasured)))
+            self.bar.set_postfix_str(f'speed of {stage.name}')
+            row = self.results.rows[str(stage.folder)]
+            try:
+                row = row | {'sentences_a_second': sentences_a_second(self.root / stage.folder)}
+            except Exception as problem:          # its scores are right all the same
+                logger.warning('the speed of %s is not known: %s: %s', stage.folder, type(problem).__name__, problem)
+            # The row last: after a stop before it the speed is kept and the row is filled in.
+            self._remove_weights(stage)
+            self.results.put(row)
+
+    def _remove_weights(self, stage: Stage, best_before: str | None = None) -> None:
+        """Remove the weights that need not be kept of this cell, and of the best one before it; for the others nothing has
+        changed. Those of other comparisons in the folder stay."""
         if self.keep_weights == 'all':
             return
-        best = self.results.best_run(row) if self.keep_weights == 'best' else None
-        for folder in self.stages:
-            if self.columns[folder]['task'] == row['task'] and str(folder) != best and str(folder) in self.results.rows:
+        best = self.results.best_run(self.columns[stage.folder]) if self.keep_weights == 'best' else None
+        for folder in {stage.folder, Path(best_before or stage.folder)}:
+            if folder in self.stages and folder not in self.unmeasured and str(folder) != best:
                 remove_checkpoints(self.root / folder, 'BERT')
-        if self.keep_weights == 'none':
-            self._remove_encoders()
-
-    def _remove_encoders(self) -> None:
-        """Remove the encoders of PTP that no cell still needs."""
-        encoders: dict[Path, Stage] = {}
-        needed = set()
-        for folder, stage in self.stages.items():
-            ptp = stage.need('ptp')
-            if ptp:
-                encoders[ptp.folder] = ptp
-                needed |= set() if self.results.succeeded(str(folder)) else {ptp.folder}
-        for folder in encoders.keys() - needed:
-            remove_checkpoints(self.root / folder, encoders[folder].prefix)
+        ptp = stage.need('ptp')
+        if self.keep_weights == 'none' and ptp and all(map(self.results.succeeded, self.learners[ptp.folder])):
+            remove_checkpoints(self.root / ptp.folder, ptp.prefix)
 
 
 def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
-    """What a student's finished run adds to its row: size, scores, seconds, speed."""
+    """What a student's finished run adds to its row: size, scores, seconds (nan when those of its PTP are not known), and
+    its speed where that has been measured."""
     record = read_run(root / stage.folder)
     ptp = stage.need('ptp')
     before = (read_run(root / ptp.log_folder) or {}).get('seconds_training', math.nan) if ptp else 0
     return {'passes': len(record['passes']), 'parameters': record['parameters'], 'metric': record['metric'],
             **scores_of(record), 'seconds': record['seconds_training'] + before,
-            'sentences_a_second': sentences_a_second(root / stage.folder)}
+            'sentences_a_second': kept_speed(root / stage.folder)}
 
 
 def scores_of(record: dict) -> dict[str, float]:

@@ -24,8 +24,8 @@ class Results:
         self.rows: dict[str, dict[str, str]] = {row['run']: row for row in rows}
 
     def put(self, row: dict[str, Any]) -> None:
-        """Add a row, or replace the one of the same run."""
-        self.rows[row['run']] = {name: str(value) for name, value in row.items()}
+        """Add a row, or replace the one of the same run. None and nan, what is not known, are empty cells."""
+        self.rows[row['run']] = {name: '' if pd.isna(value) else str(value) for name, value in row.items()}
         table = pd.DataFrame(self.rows.values(), columns=columns_in_order(self.rows.values())).fillna('')
         with replace_file(self.path) as temporary:
             table.to_csv(temporary, index=False)
@@ -62,6 +62,7 @@ def columns_in_order(rows) -> list[str]:
 
 
 def choosing_score(row: dict[str, str]) -> float:
-    """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev."""
-    score = row.get(f'{HOLDOUT}_{row["metric"]}') or row[f'{DEV}_{row["metric"]}']
-    return float(score)
+    """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev;
+    -inf where that is not a number."""
+    score = row.get(f'{HOLDOUT}_{row["metric"]}') or row.get(f'{DEV}_{row["metric"]}')
+    return float(score or '-inf')

@@ -94,22 +94,23 @@ def _error(log: Path, code: int) -> str:
 
 
 def run_stages(last: list[Stage], runner: StageRunner, jobs: int, started: Callable[[list[Stage]], None],
-               ended: Callable[[Stage, str | None], None]) -> None:
+               ended: Callable[[Stage, str | None], None], hold: Callable[[int], bool]) -> None:
     """Run stages, `jobs` at a time, each after those of the stages it needs that are missing.
 
-    Of what needs a stage that failed nothing runs. started (all that run now) and ended (stage, its error or None) are
-    called in this thread."""
+    Of what needs a stage that failed nothing runs. started (all that run now), ended (stage, its error or None) and hold
+    (how many run; whether none is to be started before one of them has ended) are called in this thread."""
     waiting = _in_order(last, runner.root)
     errors: dict[Path, str | None] = {}
     running: dict[Future, Stage] = {}
     with ThreadPoolExecutor(jobs) as pool, runner:
         while waiting or running:
+            held = hold(len(running))
             for stage in list(waiting.values()):
                 failed = next((need for need in stage.needs if errors.get(need.folder)), None)
                 if failed:
                     errors[stage.folder] = f'{failed.kind} {failed.name}: {errors[failed.folder]}'
                     ended(waiting.pop(stage.folder), errors[stage.folder])
-                elif len(running) < jobs and not _waits(stage, waiting, running):
+                elif not held and len(running) < jobs and not _waits(stage, waiting, running):
                     running[pool.submit(runner, waiting.pop(stage.folder))] = stage
             started(list(running.values()))
             for future in wait(running, return_when=FIRST_COMPLETED).done:

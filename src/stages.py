@@ -15,7 +15,6 @@ from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
 from src.grid import COMMON, METHODS, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
 from src.runs import NOT_CONFIGURATION, wiring_name
-from src.speed import SPEED_FILE
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
@@ -99,10 +98,8 @@ class Stage:
 
     @property
     def outputs(self) -> list[Path]:
-        """What is there when it has ended. Of a student the speed is measured last; its weights may be gone."""
-        if self.kind == 'dump':
-            return [self.result]
-        return [self.log_folder / 'run.json', self.folder / SPEED_FILE if self.kind == 'student' else self.result]
+        """What is there when it has ended. A student's weights may be gone."""
+        return [self.result] * (self.kind != 'student') + [self.log_folder / 'run.json'] * (self.kind != 'dump')
 
     def encoder(self, criterion: str) -> Path:
         """The encoder file of one of its saved states."""

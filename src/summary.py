@@ -118,6 +118,11 @@ def markdown(table: pd.DataFrame) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
+def whole(value: float) -> str:
+    """'45,691,392': a number without its fraction; nothing where it is not known."""
+    return '' if math.isnan(value) else f'{round(value):,}'
+
+
 def points(mean: float, spread: float, signed: bool = False) -> str:
     """'81.20 ± 0.41'; the spread is left out, or all, where it is not known."""
     if math.isnan(mean):
@@ -158,7 +163,7 @@ class Summary:
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
                 'metric': metric, 'n': len(by_seed), 'choosing': 100 * by_seed[f'{self.choosing}_{metric}'].mean(),
-                **statistics, **{name: round(by_seed[name].mean()) for name in SIZES},
+                **statistics, **{name: by_seed[name].mean() for name in SIZES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 
     def _differences(self, line: dict[str, Any], base: dict[str, Any] | None) -> dict[str, float]:
@@ -210,7 +215,7 @@ class Summary:
                           f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
         if lines['paper'].notna().any():
             table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
-        table |= {name.replace('_', ' '): lines[name] for name in SIZES}
+        table |= {name.replace('_', ' '): [whole(value) for value in lines[name]] for name in SIZES}
         if lines['setting'].any():
             table['setting'] = lines['setting']
         return pd.DataFrame(table)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import threading
 import time
 from functools import partial
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
@@ -28,6 +30,7 @@ from src.checkpoints import best_saved
 from src.compare import scores_of, source_marks
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
+from src.speed import SPEED_FILE
 from src.stage_runner import LOG, StageRunner, _end_with
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
@@ -433,10 +436,72 @@ def test_weights_of_other_comparisons_stay(workspace, calls):
 
 
 def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):
-    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    monkeypatch.setattr(compare_module, 'scores_of', lambda record: 1 // 0)
     outcome = compare(workspace, methods='pkd')
     assert outcome.code == 1 and 'ZeroDivisionError' in outcome.out
     assert rows_of(workspace)[0]['error'].startswith('ZeroDivisionError')
+
+
+def test_a_speed_that_cannot_be_measured_is_an_empty_cell(workspace, calls, monkeypatch):
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    outcome = compare_ft(workspace)
+    assert outcome.code == 0 and 'ZeroDivisionError' in outcome.out
+    assert (rows_of(workspace)[0]['error'], rows_of(workspace)[0]['sentences_a_second']) == ('', '')
+
+
+def forget_speeds(workspace):
+    """As after a stop between the end of students and the measurement of their speeds."""
+    path = folder_of(workspace) / 'results.csv'
+    pd.read_csv(path, dtype=str, keep_default_na=False).assign(sentences_a_second='').to_csv(path, index=False)
+    for kept in folder_of(workspace).glob(f'runs/*/*/{SPEED_FILE}'):
+        kept.unlink()
+
+
+def test_missing_speeds_are_measured_without_training_again(again, calls):
+    """Where the weights are still there, which `compared` has kept of its best student alone."""
+    wanted = table_of(again)
+    forget_speeds(again)
+    assert compare(again).code == 0 and calls == []
+    kept = {str(path.parent.relative_to(folder_of(again))) for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')}
+    assert {row['run'] for row in rows_of(again) if row['sentences_a_second']} == kept and len(kept) == 1
+    assert table_of(again) == wanted
+
+
+def test_speeds_are_measured_while_nothing_else_runs(workspace, monkeypatch):
+    """Of stages side by side, the later ones wait until the speeds of so many students are known."""
+    events, lock = [], threading.Lock()
+
+    def note(what):
+        with lock:
+            events.append(what)
+
+    def run(self, stage):
+        note('start')
+        (self.root / stage.folder).mkdir(parents=True)
+        (self.root / stage.folder / 'run.json').write_text('{}')
+        (self.root / stage.folder / 'BERT.encoder.pkl').touch()
+        (self.root / stage.folder / 'BERT.cls.pkl').touch()
+        note('end')
+    monkeypatch.setattr(StageRunner, '__call__', run)
+    monkeypatch.setattr(compare_module, 'UNMEASURED', 2)
+    monkeypatch.setattr(compare_module, 'finished_columns', lambda stage, root: {
+        'metric': 'f1', 'dev_best_f1': 0.5, 'sentences_a_second': None})
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: note('measure') or 7)
+    assert compare_ft(workspace, '--jobs', '2', '--seeds', '1,2,3,4,5').code == 0
+    for number, what in enumerate(events):
+        assert what != 'measure' or events[:number].count('start') == events[:number].count('end')
+    assert events.count('measure') == 5 and events.index('measure') < 10
+    assert [row['sentences_a_second'] for row in rows_of(workspace)] == ['7'] * 5
+    assert len(list(folder_of(workspace).glob('runs/*/*/BERT.cls.pkl'))) == 1
+
+
+def test_seconds_of_a_ptp_that_is_gone_are_an_empty_cell(again, calls):
+    shutil.rmtree(folder_of(again) / 'ptp')
+    path = folder_of(again) / 'results.csv'
+    path.write_text('\n'.join(line for line in path.read_text().splitlines() if 'sps+ptp' not in line) + '\n')
+    assert compare(again).code == 0 and calls == []
+    assert {row['method']: row['seconds'] == '' for row in rows_of(again)} == {'pkd': False, 'sps+ptp': True}
+    again.succeed(BENCHMARK, '--mode', 'summary')
 
 
 def test_a_stage_that_cannot_start_fails_its_cells_alone(workspace, calls, monkeypatch):
@@ -506,6 +571,7 @@ def test_what_a_holdout_adds_to_a_row():
         'dev_best_acc', 'dev_best_global_step', 'dev_last_acc', 'dev_last_global_step'}
     row = {'metric': 'acc', 'holdout_best_acc': '0.9', 'dev_best_acc': '', 'dev_saved_acc': '0.7'}
     assert choosing_score(row) == 0.9 and choosing_score(row | {'holdout_best_acc': '', 'dev_best_acc': '0.5'}) == 0.5
+    assert choosing_score({'metric': 'acc', 'dev_best_acc': ''}) == -math.inf
 
 
 def test_stopping_ends_what_runs(tmp_path, monkeypatch):

@@ -70,6 +70,14 @@ def test_differences_are_paired_by_seed(results):
     assert lines['acc_diff'][:, 'pkd'].isna().all()
 
 
+def test_a_time_that_is_not_known_is_an_empty_cell(tmp_path):
+    rows = [row('RTE', 'pkd', 1, .5), row('RTE', 'sps', 1, .6) | {'seconds': '', 'sentences_a_second': ''}]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    table = summary.markdown()[2]
+    assert '| 3,000 | 11 | 500 |' in table and table.endswith('| 3,000 |  |  |')
+    assert summary.csv()['seconds'].isna().tolist() == [False, True, True]
+
+
 def test_paired_difference_of_one_seed_has_no_error():
     mean, error, number = paired_difference(pd.Series({1: 3.0, 2: 5.0}), pd.Series({2: 4.0, 3: 1.0}))
     assert (mean, number) == (1.0, 1) and math.isnan(error)
