@@ -56,9 +56,9 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f'--results {path}: no such file; make it with --mode compare')
-        tables.append(read_results(path))
-    rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run')
-    rows = rows[rows['error'] == ''].reset_index(drop=True)
+        table = read_results(path)
+        tables.append(table[table['error'] == ''])      # first: a run that failed here may have succeeded in another table
+    rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run', ignore_index=True)
     if rows.empty:
         raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
     numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
@@ -132,7 +132,8 @@ def points(mean: float, spread: float, signed: bool = False) -> str:
 
 class Summary:
     """Statistics of one kind of scores. `lines` has one for each group (task, data, holdout), depth, method and setting;
-    those of the setting with the best mean of the scores that choose are `chosen`."""
+    those of the setting with the best mean of the scores that choose are `chosen`, among the settings with the most seeds:
+    a mean over few of them is more often high by luck."""
 
     def __init__(self, rows: pd.DataFrame, kind: str, baseline: str, all_settings: bool = False):
         self.kind, self.baseline, self.all_settings = kind, baseline, all_settings
@@ -152,7 +153,7 @@ class Summary:
     def _method(self, method: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
         """The lines of one method: one for each setting."""
         lines = [self._line(method, setting, group) for setting, group in rows.groupby(settings_of(rows), sort=False)]
-        best = max(lines, key=lambda line: line['choosing'])
+        best = max(lines, key=lambda line: (line['n'], line['choosing']))
         return [line | {'chosen': line is best} for line in lines]
 
     def _line(self, method: str, setting: str, rows: pd.DataFrame) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from scipy.stats import ttest_rel
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from run_glue_benchmark import main
-from src.results import FIRST, LAST
 from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise
 
 ACC = {('MRPC', 'pkd'): {1: .70, 2: .72, 3: .74}, ('MRPC', 'sps'): {1: .75, 2: .79, 3: .77},
@@ -132,6 +131,21 @@ def test_without_a_holdout_dev_chooses(tmp_path):
     assert summary.chosen['setting'].tolist() == ['student.T=20.0'] and summary.averages().empty
 
 
+def test_settings_with_fewer_seeds_are_not_chosen(tmp_path):
+    settings = (('1.0', .9, 1), ('5.0', .6, 2), ('9.0', .7, 2))                # T, score, seeds
+    rows = [row('RTE', 'sps', seed, acc, **{'student.T': T}) for T, acc, seeds in settings for seed in range(seeds)]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    assert summary.chosen['setting'].tolist() == ['student.T=9.0'] and len(summary.lines) == 3
+
+
+def test_a_run_that_failed_in_one_table_counts_in_another(tmp_path):
+    good = row('RTE', 'sps', 1, .6)
+    paths = [write(tmp_path / 'a.csv', [good | {'error': 'no luck'}, row('RTE', 'pkd', 1, .5)]),
+             write(tmp_path / 'b.csv', [good])]
+    for order in (paths, paths[::-1], [*paths, *paths]):
+        assert sorted(load_rows(order)['method']) == ['pkd', 'sps']
+
+
 def test_other_data_and_other_holdouts_are_other_groups(tmp_path):
     """Nothing is chosen or paired across them: of the old data the baseline is better, of the new one it is worse."""
     rows = [row('RTE', method, seed, acc, data=data) for data, baseline in (('0a', .9), ('0b', .5)) for seed in (1, 2)
@@ -183,4 +197,7 @@ def test_what_cannot_be_summed_up(tmp_path):
     path = write(tmp_path / 'results.csv', [row('RTE', 'sps', 1, .5) | {'error': 'x'}])
     with pytest.raises(InputError, match='no row without an error'):
         load_rows([path])
-    assert set(FIRST) | set(LAST) <= set(pd.read_csv(path).columns)
+    for name in ('data', 'seed', 'metric', 'run'):
+        pd.read_csv(path).drop(columns=name).to_csv(tmp_path / 'other.csv', index=False)
+        with pytest.raises(InputError, match=f'not a results.csv of --mode compare; it has no column {name}'):
+            load_rows([tmp_path / 'other.csv'])
