@@ -160,10 +160,10 @@ def make_grid(args: argparse.Namespace) -> Grid:
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
     names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
              'recommended')
-    teacher_layers = args.teacher_layers or BertConfig.from_json_file(
-        config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
-    return Grid(**{name: getattr(args, name) for name in names}, teacher_layers=teacher_layers, common=common,
-                fixed=parse_fixed(args.set), axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
+    depth = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
+    return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth,
+                teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),
+                axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
 
 
 def summary_flags(parser: Parser) -> None:

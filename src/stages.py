@@ -13,13 +13,11 @@ from typing import Any
 
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
-from src.grid import COMMON, METHODS, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.grid import COMMON, METHODS, OF_THE_START, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
 from src.runs import NOT_CONFIGURATION, wiring_name
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
-# and, for PTP, the student's wiring and where it starts, for of a method with PTP it is PTP that starts from the checkpoint.
-OF_THE_START = 'layer_initialization'
 
 # Arguments that are no setting of a cell, and those among them that all the same tell one comparison's cells from another's
 HAS_A_COLUMN = {*OWN, 'given', 'recommended'}
@@ -141,6 +139,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
 
 
 def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
+    # The student's wiring and start too, for of a method with PTP it is PTP that starts from the checkpoint.
     settings = _settings(cell, 'ptp', (*INHERITED, WIRING, OF_THE_START))
     flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
     flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
