@@ -20,9 +20,9 @@ failed; the table has their errors.
 summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
-submit writes test predictions (where --runs names none, of the best run of each task by its metric on the holdout, or on
-dev) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the
-diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
+submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
+holdout where all its runs have the same) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
+of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
 
 Flags of a mode: --mode compare --help
 """
@@ -39,24 +39,16 @@ import envs
 import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
-from src.argument_parser import TEACHER, parse
+from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
-from src.nli_data_processing import also_served, find_task
-from src.run_log import read_run
-from src.saved_runs import SavedRun, best_runs, finished_runs, load_run
+from src.nli_data_processing import TASKS, also_served, find_task
+from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
 from src.utils import replace_file, run_script
 
 logger = logging.getLogger(__name__)
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse's, but what is wrong is an InputError."""
-
-    def error(self, message: str):
-        raise InputError(message)
 
 
 def comma_list(kind: Callable[[str], Any], words: str) -> Callable[[str], tuple]:
@@ -85,7 +77,7 @@ def method_name(text: str) -> str:
     return text
 
 
-TASKS = comma_list(lambda text: find_task(text).name, 'tasks of GLUE, or Sample')
+TASK_NAMES = comma_list(lambda text: find_task(text).name, f'among {", ".join(task.name for task in TASKS.values())}')
 COUNTS = comma_list(whole_number(1), 'whole numbers from 1 on')
 SEEDS = comma_list(whole_number(0), 'whole numbers from 0 on')
 METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
@@ -99,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The flags of the mode that --mode names, and those left for save_teacher_outputs.py."""
-    first = Parser(add_help=False, allow_abbrev=False)
+    first = Parser(add_help=False)
     first.add_argument('--mode', choices=MODES, default='evaluate', help='what to do (evaluate)')
     mode = first.parse_known_args(argv)[0].mode
     parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,7 +104,7 @@ def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
 
 def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
-    parser.add_argument('--tasks', type=TASKS, default=('MRPC',), help='tasks between commas (MRPC)')
+    parser.add_argument('--tasks', type=TASK_NAMES, default=('MRPC',), help='tasks between commas (MRPC)')
     parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(12,), help='depths of teachers (12)')
 
 
@@ -130,7 +122,7 @@ def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
 def compare_flags(parser: Parser) -> None:
     """Flags of --mode compare."""
     add = parser.add_argument
-    add('--tasks', type=TASKS, default=('MRPC',), help='between commas (MRPC)')
+    add('--tasks', type=TASK_NAMES, default=('MRPC',), help='between commas (MRPC)')
     add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
     add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
     add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')
@@ -168,10 +160,10 @@ def make_grid(args: argparse.Namespace) -> Grid:
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
     names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
              'recommended')
-    teacher_layers = args.teacher_layers or BertConfig.from_json_file(
-        config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
-    return Grid(**{name: getattr(args, name) for name in names}, teacher_layers=teacher_layers, common=common,
-                fixed=parse_fixed(args.set), axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
+    depth = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
+    return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth,
+                teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),
+                axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
 
 
 def summary_flags(parser: Parser) -> None:
@@ -227,10 +219,10 @@ def submit(args: argparse.Namespace, _) -> None:
 
 
 def check_one_each(folders: list[Path]) -> None:
-    """InputError when two runs would write the same file."""
+    """InputError when two runs would write the same file, or a folder has no finished run."""
     predicted: dict[str, Path] = {}
     for folder in folders:
-        task = find_task((read_run(folder) or {}).get('task', 'MRPC'))
+        task = find_task(finished_record(folder)['task'])
         for name in (task.name, *task.also):
             if name in predicted:
                 raise InputError(f'--runs: {predicted[name]} and {folder} both predict {find_task(name).submission_file}; '

@@ -99,15 +99,19 @@ FLAGS = [
 ]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """argparse's, but what is wrong is an InputError."""
+
+    def error(self, message: str):
+        raise InputError(message)
+
+
+class _Parser(Parser):
     """Notes values that cannot be converted in `problems` and goes on, so that all problems are told at once."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.problems: list[str] = []
-
-    def error(self, message: str):
-        raise InputError(message)
 
     def converter(self, flag: Flag) -> Callable[[str], Any]:
         """The flag's type; for a value that it does not take it gives the flag's default."""

@@ -1,6 +1,5 @@
 """Running a comparison: its cells side by side, the stages that they share once, one row of results.csv a cell."""
 import contextlib
-import fcntl
 import logging
 import math
 from collections.abc import Iterator
@@ -20,38 +19,51 @@ from BERT.pytorch_pretrained_bert.file_utils import (
     weights_file,
 )
 from src.checkpoints import remove_checkpoints
-from src.data_processing import SPLITS
 from src.grid import Cell, Grid, check_grid, grid_cells
-from src.nli_data_processing import find_task, processors, task_folder
+from src.nli_data_processing import GlueTask, also_served, find_task, processors, task_folder
 from src.results import Results
 from src.run_log import read_run
-from src.speed import sentences_a_second
+from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
+
+try:
+    import fcntl
+except ImportError:        # Windows
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
 KEEP_WEIGHTS = ('best', 'all', 'none')
+# So many students at most wait for their speed to be measured while others run; their weights fill the disk.
+UNMEASURED = 16
 
 
 def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
-    """Task -> hashes of its labelled files and of the checkpoint: with other ones, everything is made anew.
+    """Task -> hashes of the labelled files that its runs read and of the checkpoint: with other ones, all is made anew.
 
     InputError or FileNotFoundError where a file is missing."""
     checkpoint = checkpoint_folder(bert_model)
-    model = [sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file)]
+    model = ' '.join(sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file))
     marks = {}
     for task in map(find_task, tasks):
-        paths = [processors[task.name.lower()].path(task_folder(task), split) for split in SPLITS]
-        marks[task.name] = ' '.join([*map(sha256_of, paths[:2]), *model])      # of test it is enough that it is there
+        labelled = [data_file(task, 'train'), *(data_file(own, 'dev') for own in (task, *also_served(task, 'dev')))]
+        data_file(task, 'test')                                      # it is enough that it is there
+        marks[task.name] = ' '.join(map(sha256_of, labelled)) + f' {model}'
     return marks
+
+
+def data_file(task: GlueTask, split: str) -> Path:
+    """The file of a task's split. InputError or FileNotFoundError where there is none."""
+    return processors[task.name.lower()].path(task_folder(task), split)
 
 
 def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', retry_failed: bool = True) -> int:
     """Run the cells of a grid that `root` has no results of; returns how many cells have failed.
 
     jobs: stages that run at a time; keep_weights: of which students (best: of the best of each task, by the score that
-    chose its state; all; none, and no PTP encoder either); retry_failed: run cells again that failed before."""
+    chose its state, and of each data and holdout, between which scores cannot be compared; all; none, and no PTP encoder
+    either); retry_failed: run cells again that failed before."""
     check_grid(grid)
     root = root.expanduser().resolve()
     with _told_once():
@@ -79,11 +91,14 @@ def _told_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_one(root: Path) -> Iterator[None]:
-    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process."""
+    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process.
+
+    Windows, which has no such lock, does not check."""
     root.mkdir(parents=True, exist_ok=True)
     with open(root / '.lock', 'w') as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f'--output_dir {root}: another compare is at work there; wait for it, or take another '
                              'folder and give summary both --results') from None
@@ -91,24 +106,31 @@ def _only_one(root: Path) -> Iterator[None]:
 
 
 class Comparison:
-    """The cells of a comparison in a folder: stages and columns are those of each cell's run folder."""
+    """The cells of a comparison in a folder: stages and columns are those of each cell's run folder.
+
+    The speed of a student is measured when nothing else runs; until then its row lacks it and its weights stay."""
 
     def __init__(self, root: Path, stages: dict[Path, Stage], columns: dict[Path, dict[str, Any]], keep_weights: str):
         self.root, self.stages, self.columns, self.keep_weights = root, stages, columns, keep_weights
         self.results = Results(root / 'results.csv')
         self.bar = None
+        self.unmeasured = {folder: stage for folder, stage in stages.items() if self._lacks_speed(stage)}
+        self.learners: dict[Path, list[str]] = {}        # a PTP encoder's folder -> the runs that start from it
+        for folder, ptp in ((folder, stage.need('ptp')) for folder, stage in stages.items()):
+            if ptp:
+                self.learners.setdefault(ptp.folder, []).append(str(folder))
 
     def run(self, jobs: int, retry_failed: bool) -> int:
         """Run all cells that are missing, with a bar; returns how many of all cells have failed."""
         missing = self._missing(retry_failed)
         threads = max(1, torch.get_num_threads() // jobs)
-        torch.set_num_threads(threads)             # of this process too, which measures the speed of saved models
         with tqdm(total=len(self.stages), initial=len(self.stages) - len(missing), unit='cell') as self.bar:
             for stage in missing:
                 if is_ready(stage, self.root):     # its row alone is missing
                     self._ended(stage, None)
             unfinished = [stage for stage in missing if not is_ready(stage, self.root)]
-            run_stages(unfinished, StageRunner(self.root, threads), jobs, self._started, self._ended)
+            run_stages(unfinished, StageRunner(self.root, threads), jobs, self._started, self._ended, self._hold)
+            self._measure_speeds()
         failures = [folder for folder in self.stages if not self.results.succeeded(str(folder))]
         logger.info('%d cells, %d failed; saved in %s', len(self.stages), len(failures), self.results.path)
         return len(failures)
@@ -133,42 +155,62 @@ class Comparison:
             log = self.root / stage.folder / LOG
             logger.warning('%s %s failed: %s%s', stage.kind, stage.name, error, f'; its log: {log}' if log.is_file() else '')
         if row:
+            best_before = self.results.best_run(row)
             self.results.put(row | {'error': ' '.join((error or '').split()), 'run': str(stage.folder)})
-            self._remove_weights(row['task'])
+            if self._lacks_speed(stage):
+                self.unmeasured[stage.folder] = stage
+            self._remove_weights(stage, best_before)
             self.bar.update()
 
-    def _remove_weights(self, task: str) -> None:
-        """Remove the weights of a task's cells that need not be kept; those of other comparisons in the folder stay."""
+    def _lacks_speed(self, stage: Stage) -> bool:
+        """Whether a row lacks a speed that can still be told."""
+        run = str(stage.folder)
+        return (self.results.succeeded(run) and not self.results.rows[run]['sentences_a_second']
+                and is_ready(stage, self.root) and can_tell_speed(self.root / run))
+
+    def _hold(self, running: int) -> bool:
+        """Measure speeds if nothing runs; whether no stage is to be started before that is done."""
+        if not running:
+            self._measure_speeds()
+        return len(self.unmeasured) >= UNMEASURED
+
+    def _measure_speeds(self) -> None:
+        """Add the speeds that rows lack, and remove weights that were there for that alone."""
+        while self.unmeasured:
+            stage = self.unmeasured.pop(next(iter(self.unmeasured)))
+            self.bar.set_postfix_str(f'speed of {stage.name}')
+            row = self.results.rows[str(stage.folder)]
+            try:
+                row = row | {'sentences_a_second': sentences_a_second(self.root / stage.folder)}
+            except Exception as problem:          # its scores are right all the same
+                logger.warning('the speed of %s is not known: %s: %s', stage.folder, type(problem).__name__, problem)
+            # The row last: after a stop before it the speed is kept and the row is filled in.
+            self._remove_weights(stage)
+            self.results.put(row)
+
+    def _remove_weights(self, stage: Stage, best_before: str | None = None) -> None:
+        """Remove the weights that need not be kept of this cell, and of the best one before it; for the others nothing has
+        changed. Those of other comparisons in the folder stay."""
         if self.keep_weights == 'all':
             return
-        best = self.results.best_run(task) if self.keep_weights == 'best' else None
-        for folder in self.stages:
-            if self.columns[folder]['task'] == task and str(folder) != best and str(folder) in self.results.rows:
+        best = self.results.best_run(self.columns[stage.folder]) if self.keep_weights == 'best' else None
+        for folder in {stage.folder, Path(best_before or stage.folder)}:
+            if folder in self.stages and folder not in self.unmeasured and str(folder) != best:
                 remove_checkpoints(self.root / folder, 'BERT')
-        if self.keep_weights == 'none':
-            self._remove_encoders()
-
-    def _remove_encoders(self) -> None:
-        """Remove the encoders of PTP that no cell still needs."""
-        encoders: dict[Path, Stage] = {}
-        needed = set()
-        for folder, stage in self.stages.items():
-            ptp = stage.need('ptp')
-            if ptp:
-                encoders[ptp.folder] = ptp
-                needed |= set() if self.results.succeeded(str(folder)) else {ptp.folder}
-        for folder in encoders.keys() - needed:
-            remove_checkpoints(self.root / folder, encoders[folder].prefix)
+        ptp = stage.need('ptp')
+        if self.keep_weights == 'none' and ptp and all(map(self.results.succeeded, self.learners[ptp.folder])):
+            remove_checkpoints(self.root / ptp.folder, ptp.prefix)
 
 
 def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
-    """What a student's finished run adds to its row: size, scores, seconds, speed."""
+    """What a student's finished run adds to its row: size, scores, seconds (nan when those of its PTP are not known), and
+    its speed where that has been measured."""
     record = read_run(root / stage.folder)
     ptp = stage.need('ptp')
     before = (read_run(root / ptp.log_folder) or {}).get('seconds_training', math.nan) if ptp else 0
     return {'passes': len(record['passes']), 'parameters': record['parameters'], 'metric': record['metric'],
             **scores_of(record), 'seconds': record['seconds_training'] + before,
-            'sentences_a_second': sentences_a_second(root / stage.folder)}
+            'sentences_a_second': kept_speed(root / stage.folder)}
 
 
 def scores_of(record: dict) -> dict[str, float]:
@@ -180,5 +222,5 @@ def scores_of(record: dict) -> dict[str, float]:
 
 def _columns(cell: Cell, stage: Stage) -> dict[str, Any]:
     """What is known of a cell before it runs."""
-    return {'task': cell.task, 'method': cell.method, 'base': cell.train_type, 'layers': cell.layers, 'seed': cell.seed,
-            **setting_columns(stage)}
+    return {'task': cell.task, 'data': stage.data, 'method': cell.method, 'base': cell.train_type, 'layers': cell.layers,
+            'seed': cell.seed, **setting_columns(stage)}

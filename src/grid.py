@@ -3,12 +3,16 @@
 A cell is one row of the comparison's table. src/stages.py says which runs of the scripts it is made of.
 """
 import itertools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, Flag
+from src.nli_data_processing import find_task
+
+logger = logging.getLogger(__name__)
 
 
 class Method(NamedTuple):
@@ -44,19 +48,22 @@ OWN = {'task': '--tasks', 'train_type': '--methods', 'model_type': '--methods', 
                         'saving_criterion_loss', 'all_layers'), 'nothing: the stages fit together by it')}
 
 WIRING = 'passes'              # the flag that replaces the wiring of a method whose layers are shared
+OF_THE_START = 'layer_initialization'      # the flag that says which layers of the checkpoint start those of the model
 
 Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a comparison's flags say. fixed and axes: (stage, flag) -> value, or values of which each makes cells;
-    common: flags of every run that trains, such as holdout; marks: task -> what tells its data and the checkpoint."""
+    """What a comparison's flags say. checkpoint_layers: of bert_model; fixed and axes: (stage, flag) -> value, or values of
+    which each makes cells; common: flags of every run that trains, such as holdout; marks: task -> what tells its data and
+    the checkpoint."""
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     layers: tuple[int, ...]
     seeds: tuple[int, ...]
     bert_model: str
+    checkpoint_layers: int
     teacher_layers: int
     base: str = 'pkd'
     teacher_seed: int = 1
@@ -125,14 +132,45 @@ def _flag(word: str) -> Flag | None:
 
 
 def check_grid(grid: Grid) -> None:
-    """InputError when a setting is both fixed and an axis, or has no effect on any method."""
+    """InputError when a setting is both fixed and an axis, or has no effect on any method, or when cells are too deep for
+    the checkpoint or none remains; says which are left out."""
     both = grid.fixed.keys() & grid.axes.keys()
+    cells = grid_cells(grid)
+    methods = [method for method in grid.methods if any(cell.method == method for cell in cells)]
     idle = [address for address in (*grid.fixed, *grid.axes)
-            if not any(has_effect(address, METHODS[method], train_type(grid, method)) for method in grid.methods)]
+            if not any(has_effect(address, METHODS[method], train_type(grid, method)) for method in methods)]
+    left_out = [f'{method} on {task}' for task, method in itertools.product(grid.tasks, grid.methods)
+                if not has_meaning(task, method)]
+    no_meaning = 'PTP needs predictions that are right or wrong, which regression does not make'
     problems = [f'--grid {".".join(address)}: --set gives it too' for address in both]
     problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
+    problems += _too_deep(grid, cells) if cells else [
+        f'--methods {",".join(grid.methods)} on {",".join(grid.tasks)}: {no_meaning}']
     if problems:
         raise InputError('; '.join(problems))
+    if left_out:
+        logger.info('left out: %s; %s', ', '.join(left_out), no_meaning)
+
+
+def _too_deep(grid: Grid, cells: list[Cell]) -> list[str]:
+    """Problems of students and teachers with more layers than the checkpoint, none of which say what starts them."""
+    limit = f'the checkpoint {grid.bert_model} has {grid.checkpoint_layers} layers to start from'
+    students = {cell.layers for cell in cells if cell.layers > grid.checkpoint_layers
+                and not _says_start(cell, 'student') and not (METHODS[cell.method].ptp and _says_start(cell, 'ptp'))}
+    teachers = {grid.teacher_layers for cell in cells if cell.train_type != 'ft'
+                and grid.teacher_layers > grid.checkpoint_layers and not _says_start(cell, 'teacher')}
+    return [f'--{flag} {layers}: {limit}; or name them with --set {prefix}{OF_THE_START}=1,2,...'
+            for flag, prefix, depths in (('layers', '', students), ('teacher_layers', 'teacher.', teachers))
+            for layers in sorted(depths)]
+
+
+def _says_start(cell: Cell, stage: str) -> bool:
+    return dict(cell.settings).get((stage, OF_THE_START), 'None') != 'None'
+
+
+def has_meaning(task: str, method: str) -> bool:
+    """Whether a method can be run on a task: PTP cannot on regression."""
+    return not (METHODS[method].ptp and find_task(task).labels is None)
 
 
 def train_type(grid: Grid, method: str) -> str:
@@ -149,9 +187,12 @@ def has_effect(address: Address, method: Method, student_type: str) -> bool:
 
 
 def grid_cells(grid: Grid) -> list[Cell]:
-    """All cells, a seed of a task after the other, so that a comparison that is stopped has compared something."""
+    """All cells that have a meaning, a seed of a task after the other, so that a comparison that is stopped has compared
+    something."""
     cells = []
     for task, seed, layers, method in itertools.product(grid.tasks, grid.seeds, grid.layers, grid.methods):
+        if not has_meaning(task, method):
+            continue
         kind = train_type(grid, method)
         values = {address: [value] for address, value in grid.fixed.items()} | grid.axes
         values = {address: given for address, given in values.items() if has_effect(address, METHODS[method], kind)}

@@ -7,9 +7,11 @@ import pandas as pd
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.utils import replace_file
 
-FIRST = ('task', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
+FIRST = ('task', 'data', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
 LAST = ('seconds', 'sentences_a_second', 'error', 'run')
 SETTING_STAGES = ('student.', 'ptp.', 'teacher.')     # what the names of columns of settings begin with
+# Runs whose scores can be compared have these in common: the rows they learnt from and those that chose their state.
+SCOPE = ('task', 'student.bert_model', 'data', 'student.holdout', 'student.holdout_seed')
 DEV, HOLDOUT = 'dev_best', 'holdout_best'             # scores that chose the saved state: on dev, or on the holdout
 
 
@@ -22,8 +24,8 @@ class Results:
         self.rows: dict[str, dict[str, str]] = {row['run']: row for row in rows}
 
     def put(self, row: dict[str, Any]) -> None:
-        """Add a row, or replace the one of the same run."""
-        self.rows[row['run']] = {name: str(value) for name, value in row.items()}
+        """Add a row, or replace the one of the same run. None and nan, what is not known, are empty cells."""
+        self.rows[row['run']] = {name: '' if pd.isna(value) else str(value) for name, value in row.items()}
         table = pd.DataFrame(self.rows.values(), columns=columns_in_order(self.rows.values())).fillna('')
         with replace_file(self.path) as temporary:
             table.to_csv(temporary, index=False)
@@ -32,9 +34,10 @@ class Results:
         """Whether there is a row of the run, and without an error."""
         return run in self.rows and not self.rows[run]['error']
 
-    def best_run(self, task: str) -> str | None:
-        """The run of a task with the highest choosing score, or None."""
-        scores = {run: choosing_score(row) for run, row in self.rows.items() if row['task'] == task and not row['error']}
+    def best_run(self, like: dict[str, str]) -> str | None:
+        """The run with the highest choosing score, or None, of those that can be compared with a row: see SCOPE."""
+        scores = {run: choosing_score(row) for run, row in self.rows.items() if not row['error']
+                  and all(row.get(name, '') == like.get(name, '') for name in SCOPE)}
         return max(scores, key=scores.get, default=None)
 
 
@@ -59,6 +62,7 @@ def columns_in_order(rows) -> list[str]:
 
 
 def choosing_score(row: dict[str, str]) -> float:
-    """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev."""
-    score = row.get(f'{HOLDOUT}_{row["metric"]}') or row[f'{DEV}_{row["metric"]}']
-    return float(score)
+    """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev;
+    -inf where that is not a number."""
+    score = row.get(f'{HOLDOUT}_{row["metric"]}') or row.get(f'{DEV}_{row["metric"]}')
+    return float(score or '-inf')

@@ -19,7 +19,7 @@ from src.runs import Setup, set_up
 
 @dataclass
 class SavedRun:
-    """A finished run: its record (run.json), its task and its model as it was best on dev."""
+    """A finished run: its record (run.json), its task and its model in the state that dev or the holdout chose."""
     folder: Path
     record: dict
     args: argparse.Namespace
@@ -41,11 +41,17 @@ class SavedRun:
         return task_scores(dev, self.logits(dev))
 
 
-def load_run(folder: Path) -> SavedRun:
-    """The run of a folder. InputError when none has ended there."""
+def finished_record(folder: Path) -> dict:
+    """The record of a folder's run. InputError when no run of NLI_KD_training.py has ended there."""
     record = read_run(folder)
     if record is None or 'dev_saved' not in record or 'ptp_counts' in record:
         raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
+    return record
+
+
+def load_run(folder: Path) -> SavedRun:
+    """The run of a folder. InputError when none has ended there."""
+    record = finished_record(folder)
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = find_task(args.task), set_up(args)
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
@@ -61,12 +67,19 @@ def finished_runs() -> list[Path]:
 
 
 def best_runs(folders: list[Path]) -> list[Path]:
-    """Of each test set the run of highest metric on its holdout, or on dev: one for MNLI and MNLI-mm, whose models
-    predict both."""
-    best: dict[str, tuple[float, Path]] = {}
+    """Of each test set the run of highest metric: one for MNLI and MNLI-mm, whose models predict both.
+
+    The metric is that of the saved state on dev. Where one holdout (fraction and seed) chose the states of all runs of the
+    test set, it is that on the holdout, so that dev stays unseen; scores on different rows cannot be compared."""
+    records: dict[str, dict[Path, dict]] = {}
     for folder in folders:
-        record = read_run(folder)
-        key, score = find_task(record['task']).folder, record[f'{chosen_by(record)}_saved'][record['metric']]
-        if key not in best or score > best[key][0]:
-            best[key] = (score, folder)
-    return [folder for _, folder in best.values()]
+        record = finished_record(folder)
+        records.setdefault(find_task(record['task']).folder, {})[folder] = record
+    return [_best_run(of_one_set) for of_one_set in records.values()]
+
+
+def _best_run(records: dict[Path, dict]) -> Path:
+    choosers = {(chosen_by(record), record['arguments']['holdout'], record['arguments']['holdout_seed'])
+                for record in records.values()}
+    scored = f'{next(iter(choosers))[0] if len(choosers) == 1 else "dev"}_saved'
+    return max(records, key=lambda folder: records[folder][scored][records[folder]['metric']])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.checkpoints import best_saved
 from src.data_processing import TokenizedSplit
 from src.saved_runs import SavedRun, load_run
 from src.utils import replace_file
@@ -14,14 +15,30 @@ ROWS = 1024                   # at most so many rows of dev are predicted
 
 def sentences_a_second(folder: Path) -> int:
     """How many rows of dev the saved model of a run predicts in a second; measured once and kept beside the run."""
-    path = folder / SPEED_FILE
-    if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
+    rate = kept_speed(folder)
+    if rate is None:
         run = load_run(folder)
         dev = run.tokens(run.task, 'dev')
         rate = round(speed(run, dev.part(np.arange(min(ROWS, len(dev))))))
-        with replace_file(path) as temporary:
+        with replace_file(folder / SPEED_FILE) as temporary:
             temporary.write_text(str(rate))
+    return rate
+
+
+def kept_speed(folder: Path) -> int | None:
+    """The speed that is kept beside a finished run, or None; that of an earlier run in the folder does not count."""
+    path = folder / SPEED_FILE
+    if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
+        return None
     return int(path.read_text())
+
+
+def can_tell_speed(folder: Path) -> bool:
+    """Whether `sentences_a_second` can tell the speed of a finished run: it is kept, or its weights are there."""
+    try:
+        return kept_speed(folder) is not None or bool(best_saved(folder))
+    except FileNotFoundError:
+        return False
 
 
 def speed(run: SavedRun, split: TokenizedSplit) -> float:

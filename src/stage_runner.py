@@ -1,5 +1,4 @@
 """Stages as processes: each after those whose files it reads, several at a time, none outliving this process."""
-import contextlib
 import ctypes
 import os
 import shlex
@@ -10,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +17,9 @@ import envs
 from src.stages import Stage
 
 LOG = 'log.txt'               # in a stage's folder: its command and what it printed
-LIBC = ctypes.CDLL(None)
+KILLED = -9                   # the code of a process that was killed; Windows has no signal.SIGKILL to name it by
+# Found here, for between fork and exec little more than system calls is safe.
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
 PR_SET_PDEATHSIG = 1          # linux/prctl.h
 
 
@@ -49,11 +51,14 @@ class StageRunner:
     def __call__(self, stage: Stage) -> str | None:
         """Run a stage from the start; returns its error in one line, or None."""
         folder = self.root / stage.folder
-        shutil.rmtree(folder, ignore_errors=True)          # an earlier run that was stopped half-way
-        folder.mkdir(parents=True)
-        with open(folder / LOG, 'w', encoding='utf-8') as log:
-            code = self._run([stage.script, *stage.command(self.root)], log)
-        return None if code == 0 else _error(folder / LOG, code)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)      # an earlier run that was stopped half-way
+            folder.mkdir(parents=True)
+            with open(folder / LOG, 'w', encoding='utf-8') as log:
+                code = self._run([stage.script, *stage.command(self.root)], log)
+            return None if code == 0 else _error(folder / LOG, code)
+        except (OSError, subprocess.SubprocessError) as problem:
+            return f'{type(problem).__name__}: {problem}'
 
     def _run(self, words: list[str], log: TextIO) -> int:
         log.write(f'$ python {shlex.join(words)}\n')
@@ -61,10 +66,10 @@ class StageRunner:
         command = [sys.executable, str(envs.PROJECT_FOLDER / words[0]), *words[1:]]
         with self.lock:
             if self.stopped:
-                return -signal.SIGKILL
+                return KILLED
             # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment,
-                                       start_new_session=True, preexec_fn=_end_with_parent)
+                                       start_new_session=True, preexec_fn=PRCTL and partial(_end_with, os.getpid()))
             self.running.add(process)
         code = process.wait()
         with self.lock:
@@ -72,10 +77,11 @@ class StageRunner:
         return code
 
 
-def _end_with_parent() -> None:
-    """Have Linux kill this process when the one that started it is gone, however that ended."""
-    with contextlib.suppress(AttributeError):
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with(parent: int) -> None:
+    """Have Linux kill this process when `parent`, which started it, is gone, however that ended."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:         # gone before the line above
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _error(log: Path, code: int) -> str:
@@ -88,22 +94,23 @@ def _error(log: Path, code: int) -> str:
 
 
 def run_stages(last: list[Stage], runner: StageRunner, jobs: int, started: Callable[[list[Stage]], None],
-               ended: Callable[[Stage, str | None], None]) -> None:
+               ended: Callable[[Stage, str | None], None], hold: Callable[[int], bool]) -> None:
     """Run stages, `jobs` at a time, each after those of the stages it needs that are missing.
 
-    Of what needs a stage that failed nothing runs. started (all that run now) and ended (stage, its error or None) are
-    called in this thread."""
+    Of what needs a stage that failed nothing runs. started (all that run now), ended (stage, its error or None) and hold
+    (how many run; whether none is to be started before one of them has ended) are called in this thread."""
     waiting = _in_order(last, runner.root)
     errors: dict[Path, str | None] = {}
     running: dict[Future, Stage] = {}
     with ThreadPoolExecutor(jobs) as pool, runner:
         while waiting or running:
+            held = hold(len(running))
             for stage in list(waiting.values()):
                 failed = next((need for need in stage.needs if errors.get(need.folder)), None)
                 if failed:
                     errors[stage.folder] = f'{failed.kind} {failed.name}: {errors[failed.folder]}'
                     ended(waiting.pop(stage.folder), errors[stage.folder])
-                elif len(running) < jobs and not _waits(stage, waiting, running):
+                elif not held and len(running) < jobs and not _waits(stage, waiting, running):
                     running[pool.submit(runner, waiting.pop(stage.folder))] = stage
             started(list(running.values()))
             for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -13,14 +13,11 @@ from typing import Any
 
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
-from src.grid import COMMON, METHODS, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.grid import COMMON, METHODS, OF_THE_START, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
 from src.runs import NOT_CONFIGURATION, wiring_name
-from src.speed import SPEED_FILE
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
-# and, for PTP, the student's wiring and where it starts, for of a method with PTP it is PTP that starts from the checkpoint.
-OF_THE_START = 'layer_initialization'
 
 # Arguments that are no setting of a cell, and those among them that all the same tell one comparison's cells from another's
 HAS_A_COLUMN = {*OWN, 'given', 'recommended'}
@@ -56,11 +53,24 @@ class Stage:
     def digest(self) -> str:
         """Eight letters that tell it from stages that compute something else.
 
-        Flags that are None do not count, so that old runs stay what they are when the scripts get a new flag."""
-        arguments = {name: value for name, value in vars(self.arguments).items()
-                     if value is not None and (name not in NOT_CONFIGURATION or name.endswith('_seed'))}
-        made_of = [self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+        Flags with their default value do not count, so that old runs stay what they are when the scripts get a new flag.
+        When a default changes, runs made with the old one pass for runs with the new one: remove them."""
+        arguments = {name: value for name, value in self.changed.items()
+                     if name not in NOT_CONFIGURATION or name.endswith('_seed')}
+        return _short_hash([self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]])
+
+    @cached_property
+    def changed(self) -> dict[str, Any]:
+        """The arguments whose value is not the script's default for the train type, and the train type."""
+        train_type = getattr(self.arguments, 'train_type', None)
+        default = vars(parse(self.script, '', [f'--train_type={train_type}'] if train_type else []))
+        return {name: value for name, value in vars(self.arguments).items()
+                if name == 'train_type' or value != default[name]}
+
+    @property
+    def data(self) -> str:
+        """Eight letters that tell its data and the pretrained checkpoint from others."""
+        return _short_hash(self.mark)
 
     @cached_property
     def folder(self) -> Path:
@@ -86,10 +96,8 @@ class Stage:
 
     @property
     def outputs(self) -> list[Path]:
-        """What is there when it has ended. Of a student the speed is measured last; its weights may be gone."""
-        if self.kind == 'dump':
-            return [self.result]
-        return [self.log_folder / 'run.json', self.folder / SPEED_FILE if self.kind == 'student' else self.result]
+        """What is there when it has ended. A student's weights may be gone."""
+        return [self.result] * (self.kind != 'student') + [self.log_folder / 'run.json'] * (self.kind != 'dump')
 
     def encoder(self, criterion: str) -> Path:
         """The encoder file of one of its saved states."""
@@ -110,6 +118,10 @@ class Stage:
         return [*self.flags, *(f'--{name}={root / path}' for name, path in paths.items() if path)]
 
 
+def _short_hash(made_of: Any) -> str:
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def student_stage(grid: Grid, cell: Cell) -> Stage:
     """The last stage of a cell, with those it needs."""
     method = METHODS[cell.method]
@@ -127,6 +139,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
 
 
 def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
+    # The student's wiring and start too, for of a method with PTP it is PTP that starts from the checkpoint.
     settings = _settings(cell, 'ptp', (*INHERITED, WIRING, OF_THE_START))
     flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
     flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
@@ -178,10 +191,9 @@ def setting_columns(student: Stage) -> dict[str, str]:
         stage = student if kind == 'student' else student.need(kind)
         if stage is None:
             continue
-        default = vars(parse(stage.script, '', [f'--train_type={stage.arguments.train_type}']))
-        for name, value in vars(stage.arguments).items():
+        for name, value in stage.changed.items():
             inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
-            if value != default[name] and not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
+            if not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
                 columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
     dump = student.need('dump')
     if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:

@@ -1,7 +1,7 @@
 """Tables and a chart of a comparison's results.csv.
 
 All scores are in points (100 is right everywhere). Differences to the baseline are paired: those of runs of one task,
-depth and seed.
+depth and seed. Runs on other data, from another checkpoint or with another holdout are another group with tables of its own.
 """
 import logging
 import math
@@ -13,7 +13,7 @@ import pandas as pd
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.grid import METHODS
 from src.plots import plot_scores
-from src.results import DEV, HOLDOUT, SETTING_STAGES, read_results
+from src.results import DEV, HOLDOUT, SCOPE, SETTING_STAGES, read_results
 from src.utils import replace_file
 
 logger = logging.getLogger(__name__)
@@ -56,13 +56,13 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f'--results {path}: no such file; make it with --mode compare')
-        tables.append(read_results(path))
-    rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run')
-    rows = rows[rows['error'] == ''].reset_index(drop=True)
+        table = read_results(path)
+        tables.append(table[table['error'] == ''])      # first: a run that failed here may have succeeded in another table
+    rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run', ignore_index=True)
     if rows.empty:
         raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
     numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
-               and name not in ('task', 'method', 'base', 'metric', 'error', 'run')]
+               and name not in ('task', 'data', 'method', 'base', 'metric', 'error', 'run')]
     rows[numbers] = rows[numbers].apply(pd.to_numeric)
     rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
     return rows
@@ -72,6 +72,14 @@ def method_label(method: str, base: str) -> str:
     """A method's name, with the base it learns by where that is another than pkd."""
     own = method in METHODS and METHODS[method].train_type
     return method if own or base == 'pkd' else f'{method} on {base}'
+
+
+def group_names(rows: pd.DataFrame) -> list[str]:
+    """The group of each row: its task and, where the task has several groups, what of SCOPE differs between them."""
+    differing = {task: [name for name in SCOPE if name in of_task and of_task[name].nunique() > 1]
+                 for task, of_task in rows.groupby('task')}
+    return [', '.join([row['task'], *(f'{name.removeprefix("student.")} {row[name] or "default"}'
+                                      for name in differing[row['task']])]) for _, row in rows.iterrows()]
 
 
 def _scored(rows: pd.DataFrame, kind: str) -> pd.Series:
@@ -110,6 +118,11 @@ def markdown(table: pd.DataFrame) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
+def whole(value: float) -> str:
+    """'45,691,392': a number without its fraction; nothing where it is not known."""
+    return '' if math.isnan(value) else f'{round(value):,}'
+
+
 def points(mean: float, spread: float, signed: bool = False) -> str:
     """'81.20 ± 0.41'; the spread is left out, or all, where it is not known."""
     if math.isnan(mean):
@@ -118,19 +131,21 @@ def points(mean: float, spread: float, signed: bool = False) -> str:
 
 
 class Summary:
-    """Statistics of one kind of scores. `lines` has one for each task, depth, method and setting; those of the setting
-    with the best mean of the scores that choose are `chosen`."""
+    """Statistics of one kind of scores. `lines` has one for each group (task, data, holdout), depth, method and setting;
+    those of the setting with the best mean of the scores that choose are `chosen`, among the settings with the most seeds:
+    a mean over few of them is more often high by luck."""
 
     def __init__(self, rows: pd.DataFrame, kind: str, baseline: str, all_settings: bool = False):
         self.kind, self.baseline, self.all_settings = kind, baseline, all_settings
         self.title, self.choosing = KINDS[kind]
-        lines = [line for _, group in rows[_scored(rows, kind)].groupby(['task', 'layers'], sort=False)
-                 for line in self._depth(group)]
-        self.lines = pd.DataFrame(lines).sort_values(['task', 'layers', 'rank'], kind='stable', ignore_index=True)
+        rows = rows[_scored(rows, kind)]
+        rows = rows.assign(group=group_names(rows))
+        lines = [line for _, depth in rows.groupby(['group', 'layers'], sort=False) for line in self._depth(depth)]
+        self.lines = pd.DataFrame(lines).sort_values(['group', 'layers', 'rank'], kind='stable', ignore_index=True)
         self.chosen = self.lines[self.lines['chosen']]
 
     def _depth(self, rows: pd.DataFrame) -> list[dict[str, Any]]:
-        """The lines of one task and depth."""
+        """The lines of one group and depth."""
         lines = [line for method, group in rows.groupby('method', sort=False) for line in self._method(method, group)]
         base = next((line for line in lines if line['method'] == self.baseline and line['chosen']), None)
         return [line | self._differences(line, base) for line in lines]
@@ -138,18 +153,18 @@ class Summary:
     def _method(self, method: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
         """The lines of one method: one for each setting."""
         lines = [self._line(method, setting, group) for setting, group in rows.groupby(settings_of(rows), sort=False)]
-        best = max(lines, key=lambda line: line['choosing'])
+        best = max(lines, key=lambda line: (line['n'], line['choosing']))
         return [line | {'chosen': line is best} for line in lines]
 
     def _line(self, method: str, setting: str, rows: pd.DataFrame) -> dict[str, Any]:
-        task, layers, metric = (rows[name].iloc[0] for name in ('task', 'layers', 'metric'))
+        group, task, layers, metric = (rows[name].iloc[0] for name in ('group', 'task', 'layers', 'metric'))
         by_seed = rows.groupby('seed').mean(numeric_only=True)
         scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
         statistics = {f'{name}_{what}': value for name, values in scores.items()
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
-        return {'kind': self.kind, 'task': task, 'layers': int(layers), 'method': method, 'setting': setting,
+        return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
                 'metric': metric, 'n': len(by_seed), 'choosing': 100 * by_seed[f'{self.choosing}_{metric}'].mean(),
-                **statistics, **{name: round(by_seed[name].mean()) for name in SIZES},
+                **statistics, **{name: by_seed[name].mean() for name in SIZES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 
     def _differences(self, line: dict[str, Any], base: dict[str, Any] | None) -> dict[str, float]:
@@ -165,7 +180,7 @@ class Summary:
         return differences
 
     def averages(self) -> pd.DataFrame:
-        """Each method's difference to the baseline, averaged over tasks and depths, by the deciding metric and by accuracy.
+        """Each method's difference to the baseline, averaged over groups and depths, by the deciding metric and by accuracy.
 
         The standard error is that of the seeds: of independent means, sqrt(sum of squares) / number."""
         rows = []
@@ -180,18 +195,19 @@ class Summary:
         return pd.DataFrame(rows).sort_values('rank') if rows else pd.DataFrame()
 
     def markdown(self) -> list[str]:
-        """Headings and tables, one a task, and the averages."""
+        """Headings and tables, one a group, and the averages."""
         lines = self.lines if self.all_settings else self.chosen
         parts = [f'## {self.title}']
-        for task, group in lines.groupby('task', sort=False):
-            parts += [f'### {task}', markdown(self._task_table(group))]
+        for name, group in lines.groupby('group', sort=False):
+            parts += [f'### {name}', markdown(self._group_table(group))]
         averages = self.averages()
         if not averages.empty:
-            parts += [f'### Average over tasks and depths of the difference to {self.baseline}',
+            over = 'tasks' if (lines['group'] == lines['task']).all() else 'groups'
+            parts += [f'### Average over {over} and depths of the difference to {self.baseline}',
                       markdown(self._average_table(averages))]
         return parts
 
-    def _task_table(self, lines: pd.DataFrame) -> pd.DataFrame:
+    def _group_table(self, lines: pd.DataFrame) -> pd.DataFrame:
         metric = lines['metric'].iloc[0]
         table = {'layers': lines['layers'], 'method': lines['method'], 'n': lines['n']}
         for name in dict.fromkeys((metric, PAPER_SCORE)):
@@ -200,7 +216,7 @@ class Summary:
                           f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
         if lines['paper'].notna().any():
             table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
-        table |= {name.replace('_', ' '): lines[name] for name in SIZES}
+        table |= {name.replace('_', ' '): [whole(value) for value in lines[name]] for name in SIZES}
         if lines['setting'].any():
             table['setting'] = lines['setting']
         return pd.DataFrame(table)
@@ -218,10 +234,10 @@ class Summary:
         return pd.concat([self.lines, self.averages()]).drop(columns=['scores', 'rank'])
 
     def panels(self) -> dict[str, pd.DataFrame]:
-        """Task -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
-        return {task: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
+        """Group -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
+        return {group: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
                                     **{what: lines[f'{lines["metric"].iloc[0]}_{what}'] for what in ('mean', 'sd')}})
-                for task, lines in self.chosen.groupby('task', sort=False)}
+                for group, lines in self.chosen.groupby('group', sort=False)}
 
 
 def _rank(method: str) -> int:

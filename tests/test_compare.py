@@ -1,9 +1,13 @@
 """run_glue_benchmark.py --mode compare: which cells a grid has, which stages they share, and that no way of stopping it
 changes the table."""
+import contextlib
 import csv
+import ctypes
+import errno
 import fcntl
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -11,20 +15,24 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 import envs
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src import argument_parser
 from src import compare as compare_module
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import best_saved
-from src.compare import scores_of
+from src.compare import scores_of, source_marks
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
-from src.stage_runner import LOG, StageRunner
+from src.speed import SPEED_FILE
+from src.stage_runner import LOG, StageRunner, _end_with
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
 
@@ -41,7 +49,7 @@ CLOCK = ('seconds', 'sentences_a_second')
 
 def grid(**changes):
     settings = {'tasks': ('MRPC',), 'methods': ('pkd',), 'layers': (3,), 'seeds': (1,), 'bert_model': 'tiny',
-                'teacher_layers': 6, 'recommended': False}
+                'checkpoint_layers': 6, 'teacher_layers': 6, 'recommended': False}
     return Grid(**settings | changes)
 
 
@@ -70,13 +78,16 @@ def test_settings_as_words():
 
 
 @pytest.mark.parametrize('name, said', [
-    ('nonsense', 'NLI_KD_training.py'), ('dev.T', 'student, ptp, teacher'), ('ptp.alpha', 'PTP.py'),
-    ('teacher.alpha', '--train_type ft'), ('ptp_threshold', 'NLI_KD_training.py'), ('train_seed', '--seeds'),
-    ('student_hidden_layers', '--layers'), ('load_model_dir', 'load_model_dir'), ('holdout', '--holdout'),
-    ('task', '--tasks')])
+    ('nonsense', 'no flag of NLI_KD_training.py'), ('dev.T', 'there is no stage dev; choose one of student, ptp, teacher'),
+    ('ptp.alpha', 'no flag of PTP.py'), ('teacher.alpha', 'no flag of NLI_KD_training.py --train_type ft'),
+    ('ptp_threshold', 'no flag of NLI_KD_training.py'), ('train_seed', 'that is not set here; use --seeds, --teacher_seed'),
+    ('student_hidden_layers', 'that is not set here; use --layers'),
+    ('load_model_dir', 'that is not set here; use nothing: the stages fit together by it'),
+    ('holdout', 'that is not set here; use --holdout'), ('task', 'that is not set here; use --tasks')])
 def test_settings_that_cannot_be_set(name, said):
-    with pytest.raises(InputError, match=f'--grid {name}: .*{said}|{said}'):
+    with pytest.raises(InputError) as told:
         find_address('--grid', name)
+    assert str(told.value) == f'--grid {name}: {said}'
 
 
 @pytest.mark.parametrize('words', [['T'], ['T='], ['T=,'], ['T=1', 'T=2'], ['T=1', 'student.T=2']])
@@ -109,6 +120,33 @@ def test_with_kd_as_base_patience_has_no_effect():
         check_grid(grid(methods=('kd', 'sps'), base='kd', axes=parse_axes(['beta=1,2'])))
     with pytest.raises(InputError, match='--set gives it too'):
         check_grid(grid(fixed=parse_fixed(['T=1']), axes=parse_axes(['T=1,2'])))
+
+
+def test_ptp_is_left_out_where_it_has_no_meaning(caplog):
+    mixed = grid(tasks=('STS-B', 'MRPC'), methods=('pkd', 'ptp', 'sps+ptp'))
+    assert [(cell.task, cell.method) for cell in grid_cells(mixed)] == [
+        ('STS-B', 'pkd'), ('MRPC', 'pkd'), ('MRPC', 'ptp'), ('MRPC', 'sps+ptp')]
+    with caplog.at_level('INFO'):
+        check_grid(mixed)
+    [message] = [record.message for record in caplog.records]
+    assert message.startswith('left out: ptp on STS-B, sps+ptp on STS-B; PTP needs predictions that are right or wrong')
+    with pytest.raises(InputError, match='--methods ptp on STS-B: PTP needs predictions'):
+        check_grid(grid(tasks=('STS-B',), methods=('ptp',)))
+    with pytest.raises(InputError, match='ptp.learning_rate has no effect'):
+        check_grid(grid(tasks=('STS-B',), methods=('pkd', 'ptp'), fixed=parse_fixed(['ptp.learning_rate=1e-5'])))
+
+
+@pytest.mark.parametrize('changes, words, told', [
+    ({'layers': (6, 7, 8)}, '', '--layers 7: the checkpoint tiny has 6 layers.*--layers 8: '),
+    ({'teacher_layers': 12}, '', '--teacher_layers 12: the checkpoint tiny has 6 layers'),
+    ({'layers': (7,), 'methods': ('pkd', 'ptp')}, 'ptp.layer_initialization=1,2,3,4,5,6,6', '--layers 7'),
+    ({'layers': (7,), 'methods': ('ptp',)}, 'ptp.layer_initialization=1,2,3,4,5,6,6', ''),
+    ({'layers': (7,), 'methods': ('pkd', 'ptp')}, 'layer_initialization=1,2,3,4,5,6,6', ''),
+    ({'teacher_layers': 12, 'methods': ('ft',)}, '', '')])
+def test_students_and_teachers_deeper_than_the_checkpoint(changes, words, told):
+    chosen = grid(**changes, fixed=parse_fixed([words] if words else []))
+    with pytest.raises(InputError, match=told) if told else contextlib.nullcontext():
+        check_grid(chosen)
 
 
 # Stages
@@ -159,6 +197,14 @@ def test_equal_settings_are_one_cell():
     assert len({only().folder, only(teacher_seed=2).folder, only(teacher_checkpoint='loss').folder, only(base='kd').folder,
                 only(marks={'MRPC': 'other rows'}).folder}) == 4                 # base has no effect on pkd
     assert only(teacher_checkpoint='loss').need('teacher').folder == only().need('teacher').folder
+
+
+def test_a_new_flag_with_a_default_leaves_runs_what_they_are(monkeypatch):
+    old = [stage.folder for stage in plan(methods=tuple(METHODS)).values()]
+    monkeypatch.setattr(argument_parser, 'FLAGS', [*argument_parser.FLAGS, argument_parser.Flag(
+        'novelty', float, 0.5, argument_parser.EVERY, 'for a test')])
+    assert [stage.folder for stage in plan(methods=tuple(METHODS)).values()] == old
+    assert len({folder.name.rpartition('_')[2] for folder in old}) == len(METHODS)
 
 
 def test_where_a_student_starts_is_for_ptp_to_say():
@@ -329,6 +375,11 @@ def compare(workspace, *flags, methods=None):
     return workspace.call(BENCHMARK, *(BOTH if methods is None else (*FLAGS, '--methods', methods)), *flags)
 
 
+def compare_ft(workspace, *flags):
+    """The comparison of fine-tuned students alone, which need no teacher: its settings would be idle."""
+    return workspace.call(BENCHMARK, *FLAGS[:FLAGS.index('--set')], '--methods', 'ft', '--set', *BRIEF[:3], *flags)
+
+
 def test_a_second_start_does_nothing(again, calls):
     before = again.tree()
     outcome = compare(again)
@@ -352,8 +403,23 @@ def test_only_what_is_missing_is_done(again, calls):
 def test_other_rows_other_runs(again, calls):
     path = again.glue / 'MRPC' / 'train.tsv'
     path.write_text('\n'.join(path.read_text().splitlines()[:40]) + '\n')
+    kept = {path.parent for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')}
     assert compare(again, methods='pkd').code == 0 and calls == [TRAIN, TEACHER, TRAIN]
-    assert len(rows_of(again)) == 3
+    old, same, new = rows_of(again)
+    assert old['data'] == same['data'] != new['data']
+    assert {path.parent for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')} == kept | {folder_of(again) / new['run']}
+
+
+def test_marks_tell_every_file_that_runs_read(make_workspace):
+    workspace = make_workspace(tasks=('MNLI',))
+    files = [workspace.glue / 'MNLI' / f'{name}.tsv' for name in ('train', 'dev_matched', 'dev_mismatched')]
+    marks = []
+    with workspace.active():
+        for changed in (None, *files):
+            if changed:
+                shutil.copyfile(workspace.glue / 'MNLI' / 'test_matched.tsv', changed)
+            marks.append(source_marks(('MNLI',), 'tiny')['MNLI'])
+    assert len(set(marks)) == 4
 
 
 def test_a_failed_cell_is_a_row(workspace, calls):
@@ -401,10 +467,95 @@ def test_weights_of_other_comparisons_stay(workspace, calls):
 
 
 def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):
-    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    monkeypatch.setattr(compare_module, 'scores_of', lambda record: 1 // 0)
     outcome = compare(workspace, methods='pkd')
     assert outcome.code == 1 and 'ZeroDivisionError' in outcome.out
     assert rows_of(workspace)[0]['error'].startswith('ZeroDivisionError')
+
+
+def test_a_speed_that_cannot_be_measured_is_an_empty_cell(workspace, calls, monkeypatch):
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: 1 // 0)
+    outcome = compare_ft(workspace)
+    assert outcome.code == 0 and 'ZeroDivisionError' in outcome.out
+    assert (rows_of(workspace)[0]['error'], rows_of(workspace)[0]['sentences_a_second']) == ('', '')
+
+
+def forget_speeds(workspace):
+    """As after a stop between the end of students and the measurement of their speeds."""
+    path = folder_of(workspace) / 'results.csv'
+    pd.read_csv(path, dtype=str, keep_default_na=False).assign(sentences_a_second='').to_csv(path, index=False)
+    for kept in folder_of(workspace).glob(f'runs/*/*/{SPEED_FILE}'):
+        kept.unlink()
+
+
+def test_missing_speeds_are_measured_without_training_again(again, calls):
+    """Where the weights are still there, which `compared` has kept of its best student alone."""
+    wanted = table_of(again)
+    forget_speeds(again)
+    assert compare(again).code == 0 and calls == []
+    kept = {str(path.parent.relative_to(folder_of(again))) for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')}
+    assert {row['run'] for row in rows_of(again) if row['sentences_a_second']} == kept and len(kept) == 1
+    assert table_of(again) == wanted
+
+
+def test_speeds_are_measured_while_nothing_else_runs(workspace, monkeypatch):
+    """Of stages side by side, the later ones wait until the speeds of so many students are known."""
+    events, lock = [], threading.Lock()
+
+    def note(what):
+        with lock:
+            events.append(what)
+
+    def run(self, stage):
+        note('start')
+        (self.root / stage.folder).mkdir(parents=True)
+        (self.root / stage.folder / 'run.json').write_text('{}')
+        (self.root / stage.folder / 'BERT.encoder.pkl').touch()
+        (self.root / stage.folder / 'BERT.cls.pkl').touch()
+        note('end')
+    monkeypatch.setattr(StageRunner, '__call__', run)
+    monkeypatch.setattr(compare_module, 'UNMEASURED', 2)
+    monkeypatch.setattr(compare_module, 'finished_columns', lambda stage, root: {
+        'metric': 'f1', 'dev_best_f1': 0.5, 'sentences_a_second': None})
+    monkeypatch.setattr(compare_module, 'sentences_a_second', lambda folder: note('measure') or 7)
+    assert compare_ft(workspace, '--jobs', '2', '--seeds', '1,2,3,4,5').code == 0
+    for number, what in enumerate(events):
+        assert what != 'measure' or events[:number].count('start') == events[:number].count('end')
+    assert events.count('measure') == 5 and events.index('measure') < 10
+    assert [row['sentences_a_second'] for row in rows_of(workspace)] == ['7'] * 5
+    assert len(list(folder_of(workspace).glob('runs/*/*/BERT.cls.pkl'))) == 1
+
+
+def test_seconds_of_a_ptp_that_is_gone_are_an_empty_cell(again, calls):
+    shutil.rmtree(folder_of(again) / 'ptp')
+    path = folder_of(again) / 'results.csv'
+    path.write_text('\n'.join(line for line in path.read_text().splitlines() if 'sps+ptp' not in line) + '\n')
+    assert compare(again).code == 0 and calls == []
+    assert {row['method']: row['seconds'] == '' for row in rows_of(again)} == {'pkd': False, 'sps+ptp': True}
+    again.succeed(BENCHMARK, '--mode', 'summary')
+
+
+def test_a_stage_that_cannot_start_fails_its_cells_alone(workspace, calls, monkeypatch):
+    run = StageRunner._run
+
+    def full_once(self, words, log):
+        if calls:
+            return run(self, words, log)
+        calls.append('')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(StageRunner, '_run', full_once)
+    assert compare_ft(workspace, '--seeds', '1,2').code == 1
+    assert [row['error'] for row in rows_of(workspace)] == [f'OSError: [Errno {errno.ENOSPC}] No space left on device', '']
+
+
+def test_the_script_can_be_imported_on_windows(monkeypatch):
+    monkeypatch.setattr(sys, 'platform', 'win32')
+    monkeypatch.setattr(ctypes, 'CDLL', None)
+    monkeypatch.delattr(signal, 'SIGKILL')
+    monkeypatch.setitem(sys.modules, 'fcntl', None)
+    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.stage_runner'):
+        monkeypatch.delitem(sys.modules, name)
+    importlib.import_module(BENCHMARK.removesuffix('.py'))
 
 
 def test_the_teachers_checkpoint(workspace, calls):
@@ -422,10 +573,11 @@ def test_one_compare_at_a_time(again, calls):
 
 
 @pytest.mark.parametrize('flags, said', [
-    (('--tasks', 'nonsense'), 'nonsense'), (('--tasks', 'RTE'), 'RTE'), (('--methods', 'pkd,tkd'), 'sps_no_shuffle'),
-    (('--layers', '0'), '--layers'), (('--seeds', 'x'), '--seeds'), (('--jobs', '0'), '--jobs'),
+    (('--tasks', 'nonsense'), 'CoLA, SST-2, MRPC'), (('--tasks', 'RTE'), 'RTE'),
+    (('--methods', 'pkd,tkd'), 'sps_no_shuffle'), (('--layers', '0'), '--layers'),
+    (('--seeds', 'x'), '--seeds'), (('--jobs', '0'), '--jobs'),
     (('--grid', 'T=0,1'), '--T 0.0'), (('--grid', 'nonsense=1'), 'nonsense'), (('--nonsense', '1'), '--nonsense'),
-    (('--bert_model', 'missing'), '--bert_model')])
+    (('--bert_model', 'missing'), '--bert_model'), (('--layers', '3'), '--layers 3: the checkpoint tiny has 2 layers')])
 def test_wrong_flags(workspace, calls, flags, said):
     outcome = workspace.call(BENCHMARK, *FLAGS, *flags)
     assert outcome.code == 2 and said in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
@@ -450,6 +602,7 @@ def test_what_a_holdout_adds_to_a_row():
         'dev_best_acc', 'dev_best_global_step', 'dev_last_acc', 'dev_last_global_step'}
     row = {'metric': 'acc', 'holdout_best_acc': '0.9', 'dev_best_acc': '', 'dev_saved_acc': '0.7'}
     assert choosing_score(row) == 0.9 and choosing_score(row | {'holdout_best_acc': '', 'dev_best_acc': '0.5'}) == 0.5
+    assert choosing_score({'metric': 'acc', 'dev_best_acc': ''}) == -math.inf
 
 
 def test_stopping_ends_what_runs(tmp_path, monkeypatch):
@@ -465,6 +618,11 @@ def test_stopping_ends_what_runs(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         thread.join(10)
         assert codes == [-signal.SIGKILL] == [runner._run(['sleep.py'], log)]      # none is started afterwards
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='prctl is Linux')
+def test_a_process_whose_parent_is_gone_already_ends():
+    assert subprocess.run(['true'], preexec_fn=partial(_end_with, 0)).returncode == -signal.SIGKILL
 
 
 # Teachers in one go

@@ -72,8 +72,9 @@ def test_chosen_runs(trained, tmp_path):
 def test_no_runs(workspace, tmp_path):
     outcome = workspace.call(BENCHMARK)
     assert outcome.code == 2 and '--runs' in outcome.err
-    outcome = workspace.call(BENCHMARK, '--runs', tmp_path)
-    assert outcome.code == 2 and 'run.json' in outcome.err
+    for mode in ('evaluate', 'submit'):
+        outcome = workspace.call(BENCHMARK, '--mode', mode, '--runs', tmp_path, tmp_path / 'mistyped')
+        assert outcome.code == 2 and f'{tmp_path}: no finished run' in outcome.err
 
 
 def test_label_words():

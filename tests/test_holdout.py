@@ -200,12 +200,17 @@ def test_another_holdout_is_another_configuration(taught):
     assert len(list(students.iterdir())) == 4
 
 
-def test_the_best_run_is_the_one_that_the_holdout_calls_best(tmp_path):
-    for name, record in (('a', {'holdout_saved': {'f1': 0.6}, 'dev_saved': {'f1': 0.9}}),
-                         ('b', {'holdout_saved': {'f1': 0.7}, 'dev_saved': {'f1': 0.5}})):
-        (tmp_path / name).mkdir()
-        write_run(tmp_path / name, {'task': 'MRPC', 'metric': 'f1', **record})
-    assert best_runs([tmp_path / 'a', tmp_path / 'b']) == [tmp_path / 'b']
+def test_the_best_run_is_the_one_that_one_holdout_calls_best_or_else_dev(tmp_path):
+    folders = [tmp_path / name for name in 'abcd']
+    scored = ((0.1, 0.6, 0.7), (0.1, 0.7, 0.5), (0.2, 0.9, 0.4), (0.0, None, 0.6))       # holdout, scores there and on dev
+    for folder, (holdout, there, dev) in zip(folders, scored, strict=True):
+        folder.mkdir()
+        write_run(folder, {'task': 'MRPC', 'metric': 'f1', 'arguments': {'holdout': holdout, 'holdout_seed': 0},
+                           'dev_saved': {'f1': dev}} | ({'holdout_saved': {'f1': there}} if holdout else {}))
+    a, b, c, d = folders
+    assert best_runs([a, b]) == [b]
+    assert best_runs([b, a, c]) == [a]            # other rows were held out
+    assert best_runs([b, d, c]) == [d] and best_runs([d]) == [d]
 
 
 def test_a_teacher_that_learnt_from_the_held_out_rows_is_told_of(taught, tmp_path):

@@ -9,7 +9,6 @@ from scipy.stats import ttest_rel
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from run_glue_benchmark import main
-from src.results import FIRST, LAST
 from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise
 
 ACC = {('MRPC', 'pkd'): {1: .70, 2: .72, 3: .74}, ('MRPC', 'sps'): {1: .75, 2: .79, 3: .77},
@@ -20,8 +19,9 @@ def row(task, method, seed, acc, f1=None, layers=3, base='pkd', prefix='dev_best
     metric = 'acc' if f1 is None else 'f1'
     scores = {f'{prefix}_acc': acc} | ({} if f1 is None else {f'{prefix}_f1': f1})
     last = {name.replace('best', 'last'): value - 0.1 for name, value in scores.items() if prefix == 'dev_best'}
-    return {'task': task, 'method': method, 'base': base, 'layers': layers, 'passes': layers, 'parameters': 1000 * layers,
-            'seed': seed, 'metric': metric, **scores, **last, 'seconds': 10.0 + seed, 'sentences_a_second': 500, 'error': '',
+    return {'task': task, 'data': '0123abcd', 'method': method, 'base': base, 'layers': layers, 'passes': layers,
+            'parameters': 1000 * layers, 'seed': seed, 'metric': metric, **scores, **last, 'seconds': 10.0 + seed,
+            'sentences_a_second': 500, 'error': '',
             'run': f'runs/{task}/{method}_{layers}_{seed}_{sorted(more.items())}{base}', **more}
 
 
@@ -67,6 +67,14 @@ def test_differences_are_paired_by_seed(results):
         assert line['acc_diff'] / line['acc_diff_se'] == pytest.approx(test.statistic)
         assert test.confidence_interval(0.68).high - line['acc_diff'] > line['acc_diff_se'] > 0
     assert lines['acc_diff'][:, 'pkd'].isna().all()
+
+
+def test_a_time_that_is_not_known_is_an_empty_cell(tmp_path):
+    rows = [row('RTE', 'pkd', 1, .5), row('RTE', 'sps', 1, .6) | {'seconds': '', 'sentences_a_second': ''}]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    table = summary.markdown()[2]
+    assert '| 3,000 | 11 | 500 |' in table and table.endswith('| 3,000 |  |  |')
+    assert summary.csv()['seconds'].isna().tolist() == [False, True, True]
 
 
 def test_paired_difference_of_one_seed_has_no_error():
@@ -123,6 +131,37 @@ def test_without_a_holdout_dev_chooses(tmp_path):
     assert summary.chosen['setting'].tolist() == ['student.T=20.0'] and summary.averages().empty
 
 
+def test_settings_with_fewer_seeds_are_not_chosen(tmp_path):
+    settings = (('1.0', .9, 1), ('5.0', .6, 2), ('9.0', .7, 2))                # T, score, seeds
+    rows = [row('RTE', 'sps', seed, acc, **{'student.T': T}) for T, acc, seeds in settings for seed in range(seeds)]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    assert summary.chosen['setting'].tolist() == ['student.T=9.0'] and len(summary.lines) == 3
+
+
+def test_a_run_that_failed_in_one_table_counts_in_another(tmp_path):
+    good = row('RTE', 'sps', 1, .6)
+    paths = [write(tmp_path / 'a.csv', [good | {'error': 'no luck'}, row('RTE', 'pkd', 1, .5)]),
+             write(tmp_path / 'b.csv', [good])]
+    for order in (paths, paths[::-1], [*paths, *paths]):
+        assert sorted(load_rows(order)['method']) == ['pkd', 'sps']
+
+
+def test_other_data_and_other_holdouts_are_other_groups(tmp_path):
+    """Nothing is chosen or paired across them: of the old data the baseline is better, of the new one it is worse."""
+    rows = [row('RTE', method, seed, acc, data=data) for data, baseline in (('0a', .9), ('0b', .5)) for seed in (1, 2)
+            for method, acc in (('pkd', baseline), ('sps', .7))]
+    summary = lines_of(write(tmp_path / 'results.csv', rows))
+    lines = summary.chosen.set_index(['group', 'method'])
+    assert lines['acc_mean'].to_dict() == pytest.approx({('RTE, data 0a', 'pkd'): 90, ('RTE, data 0a', 'sps'): 70,
+                                                         ('RTE, data 0b', 'pkd'): 50, ('RTE, data 0b', 'sps'): 70})
+    assert lines['acc_diff'][:, 'sps'].tolist() == pytest.approx([-20, 20]) and (lines['n'] == 2).all()
+    assert '### RTE, data 0a' in summary.markdown() and set(summary.panels()) == {'RTE, data 0a', 'RTE, data 0b'}
+    held_out = [row('RTE', 'pkd', 1, None, prefix='holdout_last', dev_saved_acc=.6, holdout_best_acc=.5,
+                    **{'student.holdout': share}) for share in ('0.1', '0.2')]
+    summary = lines_of(write(tmp_path / 'results.csv', held_out), 'dev_saved')
+    assert set(summary.chosen['group']) == {'RTE, holdout 0.1', 'RTE, holdout 0.2'}
+
+
 def test_another_baseline_and_base(tmp_path):
     rows = [row('RTE', 'kd', 1, .6, base='kd'), row('RTE', 'sps', 1, .7, base='kd'), row('RTE', 'sps', 1, .8)]
     summary = lines_of(write(tmp_path / 'results.csv', rows), baseline='kd')
@@ -148,7 +187,7 @@ def test_files_and_printed_tables(results, searched, tmp_path, caplog):
 
 
 def test_the_script(results, tmp_path):
-    main(['--mode', 'summary', '--results', str(results)])
+    main(['--mod', 'summary', '--results', str(results)])       # flags may be abbreviated
     assert {'summary.md', 'summary.csv', 'summary.png'} <= {path.name for path in tmp_path.iterdir()}
 
 
@@ -158,4 +197,7 @@ def test_what_cannot_be_summed_up(tmp_path):
     path = write(tmp_path / 'results.csv', [row('RTE', 'sps', 1, .5) | {'error': 'x'}])
     with pytest.raises(InputError, match='no row without an error'):
         load_rows([path])
-    assert set(FIRST) | set(LAST) <= set(pd.read_csv(path).columns)
+    for name in ('data', 'seed', 'metric', 'run'):
+        pd.read_csv(path).drop(columns=name).to_csv(tmp_path / 'other.csv', index=False)
+        with pytest.raises(InputError, match=f'not a results.csv of --mode compare; it has no column {name}'):
+            load_rows([tmp_path / 'other.csv'])
