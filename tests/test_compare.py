@@ -323,8 +323,9 @@ def stop(workspace, sign, how):
     """Start the comparison, send it a signal once a file is there, and return its exit code."""
     root = folder_of(workspace)
     command = [sys.executable, str(ROOT / BENCHMARK), *BOTH, '--jobs', '2']
+    # A shell starts what runs in its background with SIGINT ignored, and these tests may run there.
     process = subprocess.Popen(command, env=os.environ | workspace.variables, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+                               stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.time() + 60
     while not list(root.glob(sign)) and time.time() < deadline:
         time.sleep(0.02)
