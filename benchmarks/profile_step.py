@@ -69,7 +69,8 @@ def main() -> None:
         started = time.perf_counter()
         run(rows)
         seconds.append(time.perf_counter() - started)
-    print(f'{args.code} {args.shape} {args.precision} {"evaluation of 256 rows" if args.evaluate else "training step"}: '
+    precision = {'hf': 'bf16', 'published': 'fp32'}.get(args.code, args.precision)
+    print(f'{args.code} {args.shape} {precision} {"evaluation of 256 rows" if args.evaluate else "training step"}: '
           f'{1000 * statistics.median(seconds):.1f} ms (median of {len(seconds)})')
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for rows in batches:

@@ -40,7 +40,7 @@ def _fused(group: list[Tensor], mask: Tensor | None, num_heads: int, dropout_pro
 
 
 class _Attention(torch.autograd.Function):
-    """For a CPU, where torch's fused kernel has no dropout and takes 2 to 3 times as long at lengths like 64.
+    """For a CPU, where torch's fused kernel has no dropout, and takes twice as long (benchmarks/kernels.py).
 
     Mask and scale are part of the product that makes the scores, and dropout's scale of the one that uses the weights."""
 

@@ -1,7 +1,8 @@
 """Linear layers that train in fp32 on a CPU with oneDNN.
 
 torch gives fp32 products to MKL, which runs on AMD's processors at half the speed of oneDNN; both are as exact. With this a
-training step in fp32 took 0.7 of its time on AMD EPYC (Zen 5). bf16 goes to oneDNN anyway, evaluation by inference.py.
+training step in fp32 took 0.6 of its time on AMD EPYC (Zen 5; one layer: benchmarks/kernels.py). bf16 goes to oneDNN
+anyway, evaluation by inference.py.
 """
 import torch
 from torch import Tensor, nn
