@@ -2,7 +2,7 @@
 
     pip install -r requirements-bench.txt
     PEAKD_GLUE=... python benchmarks/benchmark.py --quick      training steps, fp32, evaluation; under 10 minutes
-    PEAKD_GLUE=... python benchmarks/benchmark.py              more repetitions, then pipeline.py and scale.py; an hour
+    PEAKD_GLUE=... python benchmarks/benchmark.py              more repetitions, then pipeline.py and scale.py
 
 Batches of 32 rows drawn at random, dropout on. The contenders take turns on the same rows; a ratio is that of the
 medians, its spread the ratio's range between the quartiles of both. Weights are random: they do not change the time.

@@ -5,7 +5,7 @@
 Teacher, its outputs on all splits, PTP of an SPS student of 3 layers, and that student with PKD: two epochs each, dev
 scored every 10 steps of the second epoch and at the ends of both. The scripts of this repository run as a user runs
 them: start, tokenising and saving count. Of the published code only training, evaluation and dump count. The last line
-is one JSON object. Takes about half an hour on 2 cores.
+is one JSON object.
 """
 import copy
 import json

@@ -4,7 +4,7 @@
 
 Writes both sets in QQP's format into a temporary folder, with a random BERT of 6 layers of width 128, small so that what
 is measured is the handling of data and not matrix products, and runs the real scripts on them, each in a process of its
-own. The last line is one JSON object. Takes about ten minutes on 2 cores.
+own. The last line is one JSON object.
 """
 import json
 import os
