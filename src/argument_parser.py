@@ -73,7 +73,7 @@ FLAGS = [
     Flag('output_dir save_model_dir', none_or(str), None, FITTING, 'run folder; by task and configuration'),
     Flag('max_seq_length', int, 128, EVERY, 'tokens a row is cut to'),
     Flag('train_batch_size', int, 32, FITTING, 'rows an update'),
-    Flag('eval_batch_size', int, 32, EVERY, 'rows a batch of evaluation'),
+    Flag('eval_batch_size', int, 32, EVERY, 'rows of full length a batch of evaluation; of shorter rows it takes more'),
     Flag('learning_rate', float, 2e-5, FITTING, 'peak learning rate'),
     Flag('warmup_proportion', float, 0.1, FITTING, 'share of the steps over which the learning rate rises'),
     Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),

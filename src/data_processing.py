@@ -68,10 +68,17 @@ class TokenizedSplit:
         return rows[np.argsort(-self.lengths[rows], kind='stable')]
 
     def batches_by_length(self, batch_size: int) -> Iterator[np.ndarray]:
-        """All rows, longest first, in batches: for evaluation, where the composition of a batch has no effect."""
+        """All rows, longest first, in batches: for evaluation, where the composition of a batch has no effect.
+
+        A batch has up to as many tokens as batch_size rows of max_seq_length, so short rows come many at a time: of
+        MRPC's about 77 in place of 32, which gained 3 % at width 384."""
         rows = self.by_length(np.arange(len(self)))
-        for start in range(0, len(rows), batch_size):
-            yield rows[start:start + batch_size]
+        ends, start = np.cumsum(self.lengths[rows], dtype=np.int64), 0
+        while start < len(rows):
+            tokens = ends[start] - self.lengths[rows[start]] + batch_size * self.max_seq_length
+            end = int(np.searchsorted(ends, tokens, side='right'))
+            yield rows[start:end]
+            start = end
 
     def identity(self) -> dict[str, str]:
         """What tells these rows from others, as words: see teacher_outputs.check."""

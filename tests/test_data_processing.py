@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import logging
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -203,12 +204,15 @@ def test_batches_equal_naive_padding():
     assert example == 20
 
 
-def test_batches_by_length_hold_every_row_once_longest_first():
+def test_batches_by_length_hold_every_row_once_longest_first_and_as_many_tokens_as_full_rows_would():
     split = random_split(rows=53)
-    batches = list(split.batches_by_length(8))
-    assert [len(rows) for rows in batches] == [8] * 6 + [5]
+    batches = list(split.batches_by_length(2))
     order = np.concatenate(batches)
     assert sorted(order.tolist()) == list(range(53)) and (np.diff(split.lengths[order]) <= 0).all()
+    budget = 2 * split.max_seq_length
+    assert all(split.lengths[rows].sum() <= budget for rows in batches)
+    assert all(split.lengths[rows].sum() + split.lengths[after[0]] > budget for rows, after in pairwise(batches))
+    assert len(batches) < 53 / 2
     rows = np.array([4, 9, 4, 30])
     assert sorted(split.by_length(rows).tolist()) == [4, 4, 9, 30]
 
