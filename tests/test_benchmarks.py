@@ -46,6 +46,25 @@ def test_shared_layers_of_the_published_stage_are_stored_once(rows):
     assert counts[0] == counts[1] and len(shared.model.bert.encoder.layer) == 4
 
 
+def test_evaluations_are_counted_as_the_trainer_makes_them():
+    """115 steps an epoch: at the end of the first, at 10, 20, ... 110 and the end of the second."""
+    assert pipeline.evaluations(3668) == 1 + 11 + 1
+    assert pipeline.evaluations(320) == 1 + 1        # 10 steps an epoch: the tenth is the end
+    assert pipeline.evaluations(321) == 1 + 1 + 1
+
+
+def test_the_published_pipeline_counts_every_step_and_row(rows, monkeypatch):
+    monkeypatch.setattr(pipeline, 'BATCH', 2)
+    monkeypatch.setattr(pipeline, 'TIMED', 1)
+    monkeypatch.setattr(pipeline, 'PART', 2)
+    clock = iter(range(100))
+    monkeypatch.setattr(pipeline.time, 'perf_counter', lambda: next(clock))      # each stretch that is timed takes 1 s
+    stage = pipeline.PublishedStage({'train': rows, 'dev': rows, 'test': rows}, BertConfig(60, 32, 2, 4, 64), 2, shared=True)
+    assert stage.evaluation_seconds('dev') == 4 / 2
+    steps, scored = 2 * 4 / 2, pipeline.evaluations(4)
+    assert stage.training_seconds(lambda rows, logits, states: logits.sum() + states.sum()) == steps + scored * 2
+
+
 def test_scale_runs_all_stages_and_counts_them(monkeypatch):
     monkeypatch.setattr(scale, 'FEW', 64)
     monkeypatch.setattr(scale, 'MANY', 128)
@@ -59,7 +78,8 @@ def test_scale_runs_all_stages_and_counts_them(monkeypatch):
 def test_contenders_take_turns_on_the_same_rows():
     seen = []
     batches = [np.array([number]) for number in range(3)]
-    seconds = benchmark.turns({name: lambda rows, name=name: seen.append((name, rows[0])) for name in 'ab'}, batches)
+    seconds = benchmark.turns({name: lambda rows, name=name: seen.append((name, rows[0])) for name in 'ab'}, batches[1:],
+                              batches[:1])
     assert seen == [('b', 0), ('a', 0), ('a', 1), ('b', 1), ('b', 2), ('a', 2)]
     assert {name: len(times) for name, times in seconds.items()} == {'a': 2, 'b': 2}
 
