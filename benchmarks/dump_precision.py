@@ -1,28 +1,35 @@
-"""What the storage precision of the teacher's states costs: their error, and that of patience's loss and gradient.
+"""What the storage precision of the teacher's states costs: their error, that of patience's loss and gradient, and students'
+dev scores.
 
-    python benchmarks/dump_precision.py --bert_model minilm-l6 --task MRPC --teacher_hidden_layers 6
+    python benchmarks/dump_precision.py --bert_model minilm-l6 --task MRPC --teacher_hidden_layers 6 --seeds 1,2,3
 
-Takes save_teacher_outputs.py's flags and its teacher. The student is one of SPS with 3 layers as it starts from the
-checkpoint. The last line is one JSON object.
+Takes save_teacher_outputs.py's flags and its teacher. The student is one of SPS with 3 layers, for the losses as it starts
+from the checkpoint; --seeds: trained with PKD from files of fp32 and of fp16 states. The last line is one JSON object.
 """
+import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+import NLI_KD_training  # noqa: E402
+import save_teacher_outputs  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import weights_file  # noqa: E402
-from save_teacher_outputs import load_teacher  # noqa: E402
+from src import teacher_outputs  # noqa: E402
 from src.argument_parser import TEACHER, parse  # noqa: E402
 from src.data_processing import load_split  # noqa: E402
 from src.evaluation import predict  # noqa: E402
 from src.KD_loss import patience_layers, patience_loss  # noqa: E402
 from src.modeling import SequenceClassifier, load_encoder, wiring  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
+from src.run_log import read_run  # noqa: E402
 from src.runs import set_up  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
@@ -42,11 +49,10 @@ def loss_and_gradient(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]
     return loss.detach(), torch.autograd.grad(loss, student)[0]
 
 
-def main() -> None:
-    """States of teacher and student on train in fp32, then what each type makes of the teacher's."""
-    args = parse(TEACHER, __doc__)
+def errors(args: argparse.Namespace) -> dict:
+    """States of teacher and student on train in fp32, and what each type makes of the teacher's."""
     task, setup = find_task(args.task), set_up(args)
-    teacher, _ = load_teacher(args, setup, task)
+    teacher, _ = save_teacher_outputs.load_teacher(args, setup, task)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': STUDENT_LAYERS,
                                    'passes': wiring('SPS', STUDENT_LAYERS)})
     student = SequenceClassifier(config, task.num_labels)
@@ -64,6 +70,34 @@ def main() -> None:
         results[name] = {'bytes_a_row': states[0][0].numel() * dtype.itemsize, 'state_error': relative(stored, exact),
                          'loss_error': abs(its_loss / loss - 1).item(), 'gradient_error': relative(its_gradient, gradient)}
         print(name, results[name])
+    return results
+
+
+def students(args: argparse.Namespace, flags: list[str], seeds: list[str], name: str) -> list[dict]:
+    """Best dev scores of students from a file with states of a type. flags: those of save_teacher_outputs.py."""
+    scores = []
+    with tempfile.TemporaryDirectory() as folder:
+        teacher_outputs.STATE_TYPE = np.dtype(f'float{name[2:]}')
+        file = [f'--teacher_prediction={folder}/results.pkl']
+        save_teacher_outputs.main([*flags, *file])
+        for seed in seeds:
+            NLI_KD_training.main([
+                f'--task={args.task}', f'--bert_model={args.bert_model}', '--train_type=pkd', '--model_type=SPS',
+                f'--student_hidden_layers={STUDENT_LAYERS}', f'--teacher_hidden_layers={args.teacher_hidden_layers}', *file,
+                f'--train_seed={seed}', f'--output_dir={folder}/{seed}', '--eval_every=25', '--recommended'])
+            scores.append(read_run(Path(folder, seed))['dev_best'])
+    return scores
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--seeds', default='')
+    own, flags = parser.parse_known_args()
+    args = parse(TEACHER, __doc__, flags)
+    results, seeds = errors(args), list(filter(None, own.seeds.split(',')))
+    for name in ('fp32', 'fp16') if seeds else ():
+        results[name]['students'] = students(args, flags, seeds, name)
     print(json.dumps(results))
 
 
