@@ -136,6 +136,8 @@ def compare_flags(parser: Parser) -> None:
     add('--teacher_seed', type=whole_number(0), default=1, help='(1)')
     add('--teacher_checkpoint', choices=TEACHER_CHECKPOINTS, default='acc',
         help="the teacher's state that teaches: best dev metric, lowest dev loss, last step (acc)")
+    add('--teacher_folds', type=whole_number(2),
+        help="PTP's labels from so many further teachers, each row's from the one that has not learnt it")
     for name in COMMON:
         add(f'--{name}', help=f'--{name} of NLI_KD_training.py and PTP.py, for all runs')
     add('--output_dir', type=Path, default=envs.COMPARE_FOLDER, help='results.csv and all runs (data/outputs/compare)')
@@ -159,7 +161,7 @@ def make_grid(args: argparse.Namespace) -> Grid:
     """The comparison that the flags name, its data and checkpoint found."""
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
     names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
-             'recommended')
+             'teacher_folds', 'recommended')
     depth = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
     return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth,
                 teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),

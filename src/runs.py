@@ -211,10 +211,14 @@ def _holdout(arguments: dict) -> str:
 
 
 def teacher_marks(encoder: Path) -> dict[str, str]:
-    """What a result file says of the teacher it is made from: file, hash, and its holdout where its run.json tells it."""
+    """What a result file says of the teacher it is made from: file, hash, and, where its run.json tells them, its holdout
+    and the fold it left out, of which rows."""
     record = read_run(encoder.parent) or {}
     arguments = record.get('arguments', {})
     known = {'holdout': _holdout(arguments)} if 'holdout' in arguments else {}
+    if arguments.get('fold'):
+        division = {name: arguments[name] for name in ('fold', 'holdout', 'holdout_seed')}
+        known['fold'] = json.dumps(division | {'rows': record['inputs']['rows']})
     return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), **known}
 
 

@@ -348,24 +348,6 @@ def command_line(pid):
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Stages run in this process; which ran is noted."""
-    noted = []
-
-    def run(self, words, log):
-        script, *flags = words
-        noted.append(script)
-        try:
-            importlib.import_module(script.removesuffix('.py')).main(flags)
-        except (InputError, OSError) as error:
-            log.write(f'error: {error}\n')
-            return 2
-        return 0
-    monkeypatch.setattr(StageRunner, '_run', run)
-    return noted
-
-
-@pytest.fixture
 def again(compared, tmp_path):
     """A copy of what `compared` has done."""
     return compared[0].copy(tmp_path)
