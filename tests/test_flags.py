@@ -156,6 +156,16 @@ def test_recommended_settings_are_values_of_flags():
                 assert by_task[task].items() <= found.items()
 
 
+def test_published_settings_of_bert_base():
+    flags = ['--bert_model', 'bert_base_uncased', '--recommended']
+    found = arguments(TRAIN, *flags, '--train_type', 'kd', '--task', 'rte')
+    assert [found[name] for name in ('learning_rate', 'T', 'alpha', 'num_train_epochs')] == [2e-5, 20, 0.2, 4]
+    found = arguments(TRAIN, *flags, '--train_type', 'pkd')
+    assert [found[name] for name in ('learning_rate', 'T', 'alpha', 'beta', 'train_batch_size')] == [2e-5, 10, 0.7, 100, 64]
+    assert arguments(TRAIN, *flags, '--train_type', 'kd', '--task', 'WNLI')['alpha'] == 0.5
+    assert arguments(PTP, *flags)['num_train_epochs'] == 2
+
+
 @pytest.mark.parametrize('words, expected', [
     ('--task Foo', ['--task', 'Foo', 'MRPC', 'STS-B']),
     ('--train_type dk', ['--train_type', 'dk', 'ft', 'kd', 'pkd']),
