@@ -35,6 +35,7 @@ from src.runs import (
     student_config,
     student_folder,
     teacher_folder,
+    tell_other_holdout,
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs
@@ -61,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)
     folder = run_folder(args, task, model.config.num_hidden_layers, seed)
+    tell_other_holdout(args, task, folder)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
