@@ -184,7 +184,8 @@ def sum_up(args: argparse.Namespace, _) -> None:
 
 def run_flags(parser: Parser) -> None:
     """Flags of --mode evaluate and --mode submit."""
-    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER', help='run folders; all under the outputs folder')
+    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER',
+                        help='run folders; all under the outputs folder, of compare the students whose weights it kept')
     parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
 
 
