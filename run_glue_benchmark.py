@@ -14,14 +14,16 @@ teacher writes the result files of several teachers, as save_teacher_outputs.py 
 compare runs tasks x methods x depths x seeds, and settings: each flag of --grid is a further axis, each of --set has one
 value. A flag is the student's; with `ptp.` or `teacher.` before it, that stage's. --grid divides values at commas, or at
 semicolons where there is one: --grid 'fc_layer_idx=1,3;3,5'. Teachers, their result files and PTP encoders are made once.
+--teacher_folds K: K further teachers, each without a fold of train, make PTP's labels.
 One row a run goes to results.csv in --output_dir; the same command goes on where it was stopped. Exit code 1: some cells
 failed; the table has their errors.
 
-summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
+summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart; with --best the
+settings that the scores have chosen, too.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
 submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
-holdout where all its runs have the same) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
+holdout where all its runs have the same; compare's students whose weights it kept are among them) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
 of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
 
 Flags of a mode: --mode compare --help
@@ -174,12 +176,13 @@ def summary_flags(parser: Parser) -> None:
                         help='tables of compare (data/outputs/compare/results.csv)')
     parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
     parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
+    parser.add_argument('--best', action='store_true', help='first, the settings chosen, of how many, and by which scores')
     parser.add_argument('--output_dir', type=Path, help='summary.md, summary.csv, summary.png; beside the first table')
 
 
 def sum_up(args: argparse.Namespace, _) -> None:
     """Print and save the summary."""
-    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings)
+    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings, args.best)
 
 
 def run_flags(parser: Parser) -> None:
