@@ -23,8 +23,9 @@ settings that the scores have chosen, too.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
 submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
-holdout where all its runs have the same; compare's students whose weights it kept are among them) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
-of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
+holdout where all its runs have the same; compare's students whose weights it kept are among them) as MRPC.tsv, MNLI-m.tsv,
+... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these
+further sets those whose files are missing are left out.
 
 Flags of a mode: --mode compare --help
 """
