@@ -12,9 +12,11 @@ import logging
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
-from src.data_processing import TokenizedSplit, hold_out, load_split
+from src.data_processing import TokenizedSplit, fold_rows, hold_out, load_split
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.nli_data_processing import GlueTask, also_served, find_task
@@ -33,6 +35,7 @@ from src.runs import (
     student_config,
     student_folder,
     teacher_folder,
+    tell_other_holdout,
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs
@@ -52,16 +55,26 @@ def main(argv: list[str] | None = None) -> None:
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
+    if args.fold:
+        roles.rows = leave_out(train, roles.rows, args.fold, args.holdout_seed)
     roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
     objective = make_objective(args, setup, train, teacher)
     seed = seed_run(args.train_seed)
     model = build_model(args, setup, task.num_labels, task)
     folder = run_folder(args, task, model.config.num_hidden_layers, seed)
+    tell_other_holdout(args, task, folder)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name}, score,
                      roles.at_end)
+
+
+def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:
+    """Those of the rows to learn from that are not in a fold."""
+    left_out = fold_rows(train.labels, rows, fold, seed)
+    logger.info('fold %s: nothing is learnt from %d of %d training rows', fold, len(left_out), len(train))
+    return np.setdiff1d(rows, left_out)
 
 
 def make_objective(args: argparse.Namespace, setup: Setup, train: TokenizedSplit,
@@ -92,11 +105,13 @@ def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutpu
 
 
 def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
-    """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT, else a student's folder."""
+    """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT (of a fold, one beside it), else a
+    student's folder."""
     if args.output_dir:
         return given_folder(args)
     if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes:
-        return teacher_folder(task, layers)
+        folder = teacher_folder(task, layers)
+        return folder.with_name(f'{folder.name}_fold{args.fold.replace("/", "of")}') if args.fold else folder
     return student_folder(args, task, layers, seed)
 
 

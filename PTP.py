@@ -33,6 +33,7 @@ from src.runs import (
     settings,
     student_config,
     teacher_folder,
+    tell_other_holdout,
     train_and_record,
     wiring_name,
 )
@@ -64,6 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     seed = seed_run(args.PTP_seed)
     model = build_model(args, setup, len(PTP_CLASSES), task)
     name = f'PTP.{wiring_name(args)}_{model.config.num_hidden_layers}layer'
+    tell_other_holdout(args, task, folder / name)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)

@@ -14,15 +14,18 @@ teacher writes the result files of several teachers, as save_teacher_outputs.py 
 compare runs tasks x methods x depths x seeds, and settings: each flag of --grid is a further axis, each of --set has one
 value. A flag is the student's; with `ptp.` or `teacher.` before it, that stage's. --grid divides values at commas, or at
 semicolons where there is one: --grid 'fc_layer_idx=1,3;3,5'. Teachers, their result files and PTP encoders are made once.
+--teacher_folds K: K further teachers, each without a fold of train, make PTP's labels.
 One row a run goes to results.csv in --output_dir; the same command goes on where it was stopped. Exit code 1: some cells
 failed; the table has their errors.
 
-summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart.
+summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart; with --best the
+settings that the scores have chosen, too.
 
 evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
 submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
-holdout where all its runs have the same) as MRPC.tsv, MNLI-m.tsv, ... and one zip, into data/outputs/predictions; a model
-of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these further sets those whose files are missing are left out.
+holdout where all its runs have the same; compare's students whose weights it kept are among them) as MRPC.tsv, MNLI-m.tsv,
+... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these
+further sets those whose files are missing are left out.
 
 Flags of a mode: --mode compare --help
 """
@@ -136,6 +139,8 @@ def compare_flags(parser: Parser) -> None:
     add('--teacher_seed', type=whole_number(0), default=1, help='(1)')
     add('--teacher_checkpoint', choices=TEACHER_CHECKPOINTS, default='acc',
         help="the teacher's state that teaches: best dev metric, lowest dev loss, last step (acc)")
+    add('--teacher_folds', type=whole_number(2),
+        help="PTP's labels from so many further teachers, each row's from the one that has not learnt it")
     for name in COMMON:
         add(f'--{name}', help=f'--{name} of NLI_KD_training.py and PTP.py, for all runs')
     add('--output_dir', type=Path, default=envs.COMPARE_FOLDER, help='results.csv and all runs (data/outputs/compare)')
@@ -159,7 +164,7 @@ def make_grid(args: argparse.Namespace) -> Grid:
     """The comparison that the flags name, its data and checkpoint found."""
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
     names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
-             'recommended')
+             'teacher_folds', 'recommended')
     depth = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
     return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth,
                 teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),
@@ -172,17 +177,19 @@ def summary_flags(parser: Parser) -> None:
                         help='tables of compare (data/outputs/compare/results.csv)')
     parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
     parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
+    parser.add_argument('--best', action='store_true', help='first, the settings chosen, of how many, and by which scores')
     parser.add_argument('--output_dir', type=Path, help='summary.md, summary.csv, summary.png; beside the first table')
 
 
 def sum_up(args: argparse.Namespace, _) -> None:
     """Print and save the summary."""
-    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings)
+    summarise(args.results, args.output_dir or args.results[0].parent, args.baseline, args.all_settings, args.best)
 
 
 def run_flags(parser: Parser) -> None:
     """Flags of --mode evaluate and --mode submit."""
-    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER', help='run folders; all under the outputs folder')
+    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER',
+                        help='run folders; all under the outputs folder, of compare the students whose weights it kept')
     parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
 
 

@@ -2,19 +2,18 @@
 
     python save_teacher_outputs.py
     python save_teacher_outputs.py --task RTE --teacher_hidden_layers 12 --encoder_checkpoint BERT.encoder_loss.pkl
+    python save_teacher_outputs.py --join fold1.pkl,fold2.pkl --teacher_prediction joined.pkl
 
-PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd).
+PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd). --join
+makes one of those of teachers trained with --fold 1/K to K/K: each training row from the one that has not learnt it.
 
 Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's splits
 Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits
-        alone. For each split S in train, dev, test:
-          S.pred_logit           logits [rows, classes]
-          S.pooled_feature_maps  pooled outputs [rows, hidden]
-          S.feature_maps         [CLS] states [rows, layers, hidden], layer 1 first (patient only)
-          S.loss, S.acc, S_labels [rows], S_pred_answers [rows], true where the prediction is correct (not for test)
-        and what identifies rows, order, task, tokenizer and length limit, so that a file made from other data is
-        refused. It is a safetensors container whatever its historical name ends in: reading it can run no code, and
-        src/teacher_outputs.py maps its rows into memory without reading the others.
+        alone. For each split S in train, dev, test: S.pred_logit [rows, classes], S.pooled_feature_maps [rows, hidden],
+        S.feature_maps, the [CLS] states [rows, layers, hidden], layer 1 first (patient only), S.loss, S.acc, S_labels
+        [rows], S_pred_answers [rows], true where the prediction is correct (not for test), and what identifies rows,
+        order, task, tokenizer and length limit, so that a file made from other data is refused. It is a safetensors
+        container, whatever its historical name ends in: reading it runs no code and maps rows one by one into memory.
 Prints  the teacher's scores on train and dev: one that is right on nearly all of train has nothing left to teach PTP
 
 Without flags the constants below hold; a flag goes before its constant. Other flags: --help, or README.md.
@@ -30,7 +29,8 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
-from src.evaluation import predict, predicted_labels, task_scores
+from src.evaluation import predict, predicted_labels, teacher_scores
+from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.runs import Setup, set_up, teacher_folder, teacher_marks
@@ -61,12 +61,21 @@ CLASSIFIER_FILE = None    # --cls_checkpoint
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Load the teacher, let it predict every split, write the file, print its scores."""
+    """Make the result file of a teacher, or of the teachers of all folds."""
     args = parse(TEACHER, __doc__, argv, {
         'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
         'cls_checkpoint': CLASSIFIER_FILE})
     task = find_task(args.task)
     path = result_path(args, task)
+    if args.join:
+        log_scores('train', join_folds([find_checkpoint('join', name, []) for name in args.join], path))
+    else:
+        save_outputs(args, task, path)
+    logger.info('saved in %s', path)
+
+
+def save_outputs(args: argparse.Namespace, task: GlueTask, path: Path) -> None:
+    """Load the teacher, let it predict every split, write the file, print its scores."""
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
@@ -75,7 +84,6 @@ def main(argv: list[str] | None = None) -> None:
     made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
     shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
     write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
-    logger.info('saved in %s', path)
 
 
 def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, tuple[Path, Path]]:
@@ -123,13 +131,15 @@ def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):
     """(split's name, logits [N, C]) -> loss, acc and which rows are predicted correctly; prints the scores."""
     def score(name: str, logits: np.ndarray) -> dict:
         labels = splits[name].labels
-        result = task_scores(splits[name], logits)
-        answers = predicted_labels(logits) == labels
-        if task.labels:                                  # also where the task's metric is another
-            result['acc'] = float(answers.mean())
-        logger.info('%-5s  %s', name, '  '.join(f'{key} {value:.4f}' for key, value in result.items()))
-        return {'loss': result['loss'], 'acc': result.get('acc', result[task.metric]), 'answers': answers}
+        result = teacher_scores(task, labels, logits)
+        log_scores(name, result)
+        return {'loss': result['loss'], 'acc': result['acc'], 'answers': predicted_labels(logits) == labels}
     return score
+
+
+def log_scores(name: str, result: dict[str, float]) -> None:
+    """Print the scores of a split."""
+    logger.info('%-5s  %s', name, '  '.join(f'{key} {value:.4f}' for key, value in result.items()))
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
 from src.nli_data_processing import find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
@@ -22,9 +23,13 @@ def _integers(text: str) -> list[int]:
     return [int(part) for part in text.split(',')]
 
 
+def _files(text: str) -> list[str]:
+    return text.split(',')
+
+
 # What the types of flags take, in words
 WORDS = {str: 'text', int: 'a whole number', float: 'a number', _boolean: 'True or False',
-         _integers: 'whole numbers between commas, as in 1,3,5'}
+         _integers: 'whole numbers between commas, as in 1,3,5', _files: 'files between commas'}
 
 
 def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -92,10 +97,13 @@ FLAGS = [
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
     Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations; None: the task's own"),
     Flag('holdout', float, 0.0, FITTING, 'share of train that chooses the checkpoint; dev is then scored once, at the end'),
-    Flag('holdout_seed', int, 0, FITTING, 'says which rows --holdout takes; the same for all runs to be compared'),
+    Flag('holdout_seed', int, 0, FITTING, 'says which rows --holdout and --fold take; the same for all runs to be compared'),
+    Flag('fold', none_or(str), None, (TRAIN,), 'F/K: nothing is learnt from fold F of K of the rows that are not held out'),
     Flag('precision', str, 'auto', EVERY, 'auto: bf16 where the hardware is fast at it, else fp32',
          choices=('auto', *PRECISIONS)),
     Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), not logits alone'),
+    Flag('join', none_or(_files), None, (TEACHER,),
+         'result files of the teachers of all folds, to be made one: each row from the teacher that has not learnt it'),
 ]
 
 
@@ -213,8 +221,9 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems.append(f'--fp16 True contradicts --precision {args.precision}')
     if 'loss_scale' in args.given and not (args.fp16 or args.precision == 'fp16'):
         problems.append('--loss_scale has no effect without --precision fp16')
-    if 'holdout_seed' in args.given and not args.holdout:
-        problems.append('--holdout_seed has no effect without --holdout')
+    if 'holdout_seed' in args.given and not (args.holdout or values.get('fold')):
+        problems.append('--holdout_seed has no effect without --holdout'
+                        + ' or --fold' * ('fold' in vars(args)))
     if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
         problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
                         f'--train_batch_size {args.train_batch_size}')
@@ -224,6 +233,13 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
             problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
     if values.get('ptp_threshold'):
         problems += _problem(parse_ptp_threshold, args.ptp_threshold)
+    if values.get('fold'):
+        problems += _problem(parse_fold, args.fold)
+    if values.get('join'):
+        problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
+                     if name not in ('join', 'teacher_prediction')]
+        if not values.get('teacher_prediction'):
+            problems.append('--join needs --teacher_prediction, the file to write')
     return problems + _layer_problems(values)
 
 

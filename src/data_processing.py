@@ -163,16 +163,51 @@ def hold_out(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray
     Of each class (of scores: of each of SCORE_BINS bins) `fraction` is held out, to within a row, and the seed alone
     says which rows. InputError where that would leave a class without a row on either side."""
     _, strata, sizes = np.unique(_strata(labels), return_inverse=True, return_counts=True)
-    wanted = fraction * sizes
-    counts = np.floor(wanted + 1e-9).astype(np.int64)          # 0.0001 * 30000 is below 3
-    missing = round(wanted.sum()) - counts.sum()
-    counts[np.argsort(counts - wanted, kind='stable')[:missing]] += 1     # the largest remainders are rounded up
+    held_out = _part(strata, sizes, fraction, seed)
+    counts = np.bincount(strata[held_out], minlength=len(sizes))
     if fraction and not ((counts > 0) & (counts < sizes)).all():
         raise InputError(f'--holdout {fraction}: each class (or tenth of the scores) needs a row held out and one to '
                          f'learn from, and the smallest has {sizes.min()} row(s); {_fitting_fractions(sizes.min())}')
-    order = np.random.default_rng(seed).permutation(len(labels))
-    held_out = np.sort(np.concatenate([order[strata[order] == stratum][:count] for stratum, count in enumerate(counts)]))
     return np.setdiff1d(np.arange(len(labels)), held_out), held_out
+
+
+def fold_rows(labels: np.ndarray, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:
+    """The numbers of those of `rows`, which have labels[rows], that are in a fold 'F/K', in ascending order.
+
+    The K folds of a seed divide the rows by class as hold_out does, which of all rows draws the first of them.
+    InputError where a class (of scores: a bin) has not a row for each fold."""
+    number, folds = parse_fold(fold)
+    _, strata, sizes = np.unique(_strata(labels[rows]), return_inverse=True, return_counts=True)
+    if sizes.min() < folds:
+        raise InputError(f'--fold {fold}: each class (or tenth of the scores) needs a row in each fold, and the smallest '
+                         f'has {sizes.min()} row(s); give at most so many folds')
+    return rows[_part(strata, sizes, 1 / folds, seed, number - 1)]
+
+
+def parse_fold(fold: str) -> tuple[int, int]:
+    """(F, K) of '2/5', fold 2 of 5. InputError for anything else."""
+    number, _, folds = fold.partition('/')
+    if not (number.isdecimal() and folds.isdecimal() and int(folds) > 1 and 1 <= int(number) <= int(folds)):
+        raise InputError(f'--fold {fold!r}: must be F/K, fold F from 1 to K of at least 2 folds, as in 2/5')
+    return int(number), int(folds)
+
+
+def _part(strata: np.ndarray, sizes: np.ndarray, fraction: float, seed: int, number: int = 0) -> np.ndarray:
+    """Row numbers, ascending, of one of the parts of that size into which the seed divides rows of these strata [R].
+
+    The parts are disjoint where `fraction` of each stratum is at least a row."""
+    first, end = (_shares(part * fraction * sizes) for part in (number, number + 1))
+    order = np.random.default_rng(seed).permutation(len(strata))
+    return np.sort(np.concatenate([order[strata[order] == stratum][first[stratum]:end[stratum]]
+                                   for stratum in range(len(sizes))]))
+
+
+def _shares(wanted: np.ndarray) -> np.ndarray:
+    """Whole numbers of rows nearest to these shares, whose sum is that of the shares, rounded."""
+    counts = np.floor(wanted + 1e-9).astype(np.int64)          # 0.0001 * 30000 is below 3
+    missing = round(wanted.sum()) - counts.sum()
+    counts[np.argsort(counts - wanted, kind='stable')[:missing]] += 1     # the largest remainders are rounded up
+    return counts
 
 
 def _strata(labels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from BERT.pytorch_pretrained_bert.inference import packed_for_inference
 from src.data_processing import TokenizedSplit
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
-from src.nli_data_processing import compute_metrics
+from src.nli_data_processing import GlueTask, compute_metrics
 from src.utils import PRECISIONS, autocast
 
 
@@ -62,6 +62,13 @@ def scores(logits: np.ndarray, labels: np.ndarray, metrics: Callable[[np.ndarray
 def task_scores(split: TokenizedSplit, logits: np.ndarray) -> dict[str, float]:
     """Metrics of the split's task, and `loss`, of logits [R, C] for all its rows."""
     return scores(logits, split.labels, partial(compute_metrics, split.task))
+
+
+def teacher_scores(task: GlueTask, labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """What a teacher's result file tells of a split: the task's metrics, `loss`, and `acc`, which is the accuracy also
+    where the metric is another, and in regression the metric that decides."""
+    result = scores(logits, labels, partial(compute_metrics, task.name))
+    return result | {'acc': float((predicted_labels(logits) == labels).mean()) if task.labels else result[task.metric]}
 
 
 def predicted_labels(logits: np.ndarray) -> np.ndarray:

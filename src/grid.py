@@ -35,7 +35,7 @@ BASES = ('pkd', 'kd')
 TEACHER_CHECKPOINTS = {'acc': '_acc', 'loss': '_loss', 'final': ''}     # name -> what the file's name says
 
 # Stages whose flags can be set, and their scripts; the dump takes its flags from the teacher.
-SCRIPTS = {'student': TRAIN, 'ptp': PTP, 'teacher': TRAIN, 'dump': TEACHER}
+SCRIPTS = {'student': TRAIN, 'ptp': PTP, 'teacher': TRAIN, 'dump': TEACHER, 'join': TEACHER}
 SETTABLE = ('student', 'ptp', 'teacher')
 
 COMMON = ('holdout', 'holdout_seed')     # flags that a comparison gives every run that trains
@@ -43,7 +43,7 @@ COMMON = ('holdout', 'holdout_seed')     # flags that a comparison gives every r
 # Flags that the comparison gives itself -> what to use instead
 OWN = {'task': '--tasks', 'train_type': '--methods', 'model_type': '--methods', 'student_hidden_layers': '--layers',
        'teacher_hidden_layers': '--teacher_layers', 'train_seed': '--seeds, --teacher_seed', 'PTP_seed': '--seeds',
-       'bert_model': '--bert_model', **{name: f'--{name}' for name in COMMON},
+       'bert_model': '--bert_model', 'fold': '--teacher_folds', **{name: f'--{name}' for name in COMMON},
        **dict.fromkeys(('load_model', 'cls_checkpoint', 'teacher_prediction', 'output_dir', 'saving_criterion_acc',
                         'saving_criterion_loss', 'all_layers'), 'nothing: the stages fit together by it')}
 
@@ -55,9 +55,10 @@ Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
 
 @dataclass(frozen=True)
 class Grid:
-    """What a comparison's flags say. checkpoint_layers: of bert_model; fixed and axes: (stage, flag) -> value, or values of
-    which each makes cells; common: flags of every run that trains, such as holdout; marks: task -> what tells its data and
-    the checkpoint."""
+    """What a comparison's flags say. checkpoint_layers: of bert_model; teacher_folds: how many teachers, each without a fold
+    of train, make PTP's labels, None for the teacher alone; fixed and axes: (stage, flag) -> value, or values of which each
+    makes cells; common: flags of every run that trains, such as holdout; marks: task -> what tells its data and the
+    checkpoint."""
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     layers: tuple[int, ...]
@@ -68,6 +69,7 @@ class Grid:
     base: str = 'pkd'
     teacher_seed: int = 1
     teacher_checkpoint: str = 'acc'
+    teacher_folds: int | None = None
     recommended: bool = True
     common: dict[str, str] = field(default_factory=dict)
     fixed: dict[Address, str] = field(default_factory=dict)
@@ -144,6 +146,8 @@ def check_grid(grid: Grid) -> None:
     no_meaning = 'PTP needs predictions that are right or wrong, which regression does not make'
     problems = [f'--grid {".".join(address)}: --set gives it too' for address in both]
     problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
+    if grid.teacher_folds and not any(METHODS[method].ptp for method in methods):
+        problems.append(f'--teacher_folds {grid.teacher_folds} has no effect on any of --methods {",".join(grid.methods)}')
     problems += _too_deep(grid, cells) if cells else [
         f'--methods {",".join(grid.methods)} on {",".join(grid.tasks)}: {no_meaning}']
     if problems:

@@ -206,15 +206,43 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     return teacher
 
 
+def tell_other_holdout(args: argparse.Namespace, task: GlueTask, log_folder: Path) -> None:
+    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout: the
+    names of a teacher's and a PTP encoder's files say nothing of it."""
+    if args.load_model:
+        encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
+        prefix = encoder.name.partition('.encoder')[0]
+        theirs = _other_holdout(args, encoder.parent / prefix if prefix.startswith('PTP.') else encoder.parent)
+        if theirs:
+            logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
+                           theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
+    theirs = _other_holdout(args, log_folder)
+    if theirs:
+        logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
+                       'another place with --output_dir', _holdout(vars(args)), theirs, log_folder)
+
+
+def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:
+    """The holdout of the run that has ended in a folder, if there is one and it is another."""
+    arguments = (read_run(log_folder) or {}).get('arguments', {})
+    drawn = [(found['holdout'], found['holdout'] and found['holdout_seed']) for found in (vars(args), arguments)
+             if 'holdout' in found]
+    return _holdout(arguments) if len(set(drawn)) > 1 else None
+
+
 def _holdout(arguments: dict) -> str:
     return f'{arguments["holdout"]} --holdout_seed {arguments["holdout_seed"]}'
 
 
 def teacher_marks(encoder: Path) -> dict[str, str]:
-    """What a result file says of the teacher it is made from: file, hash, and its holdout where its run.json tells it."""
+    """What a result file says of the teacher it is made from: file, hash, and, where its run.json tells them, its holdout
+    and the fold it left out, of which rows."""
     record = read_run(encoder.parent) or {}
     arguments = record.get('arguments', {})
     known = {'holdout': _holdout(arguments)} if 'holdout' in arguments else {}
+    if arguments.get('fold'):
+        division = {name: arguments[name] for name in ('fold', 'holdout', 'holdout_seed')}
+        known['fold'] = json.dumps(division | {'rows': record['inputs']['rows']})
     return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), **known}
 
 

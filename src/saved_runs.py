@@ -61,9 +61,19 @@ def load_run(folder: Path) -> SavedRun:
 
 
 def finished_runs() -> list[Path]:
-    """Folders of all finished runs of NLI_KD_training.py under the outputs folder."""
+    """Folders of all finished runs of NLI_KD_training.py under the outputs folder: of a comparison, those of its students
+    whose weights it has kept."""
     records = [*envs.HOME_OUTPUT_FOLDER.glob('*/*/run.json'), *envs.STUDENT_FOLDER.glob('*/*/run.json')]
+    records += [path for path in envs.COMPARE_FOLDER.glob('runs/*/*/run.json') if has_weights(path.parent)]
     return sorted(path.parent for path in records)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run's saved model is there, which a comparison may have removed."""
+    try:
+        return bool(best_saved(folder))
+    except FileNotFoundError:
+        return False
 
 
 def best_runs(folders: list[Path]) -> list[Path]:

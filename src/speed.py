@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoints import best_saved
 from src.data_processing import TokenizedSplit
-from src.saved_runs import SavedRun, load_run
+from src.saved_runs import SavedRun, has_weights, load_run
 from src.utils import replace_file
 
 SPEED_FILE = 'speed.txt'      # beside run.json: sentences a second
@@ -35,10 +34,7 @@ def kept_speed(folder: Path) -> int | None:
 
 def can_tell_speed(folder: Path) -> bool:
     """Whether `sentences_a_second` can tell the speed of a finished run: it is kept, or its weights are there."""
-    try:
-        return kept_speed(folder) is not None or bool(best_saved(folder))
-    except FileNotFoundError:
-        return False
+    return kept_speed(folder) is not None or has_weights(folder)
 
 
 def speed(run: SavedRun, split: TokenizedSplit) -> float:

@@ -1,4 +1,5 @@
-"""The runs that a cell of a comparison is made of: teacher, its result file (dump), PTP, student.
+"""The runs that a cell of a comparison is made of: teacher, its result file (dump), PTP, student; where teachers of folds
+make PTP's labels, these, their result files, and the file that joins them.
 
 Stages that would compute the same are one, with one folder, whose name ends in a digest of all that makes them. Nothing
 is run or written here.
@@ -24,6 +25,8 @@ HAS_A_COLUMN = {*OWN, 'given', 'recommended'}
 SETTINGS_TOO = {('student', 'bert_model'), ('student', 'teacher_hidden_layers'), ('teacher', 'train_seed'),
                 *(('student', name) for name in COMMON)}
 
+RESULT_FILES = ('dump', 'join')      # stages that write a teacher's result file
+
 KEEP_BEST_METRIC = {'saving_criterion_acc': '-1'}
 KEEP_BEST_LOSS = {'saving_criterion_loss': '100'}
 
@@ -31,7 +34,7 @@ KEEP_BEST_LOSS = {'saving_criterion_loss': '100'}
 @dataclass(frozen=True)
 class Stage:
     """One run of a script. Its folder and files are relative to the comparison's."""
-    kind: str                        # student, ptp, teacher or dump
+    kind: str                        # student, ptp, teacher, dump or join
     place: str                       # the folder of its folder
     name: str                        # what its folder's name begins with
     flags: tuple[str, ...]           # all but those that name files
@@ -87,7 +90,7 @@ class Stage:
     @property
     def result(self) -> Path:
         """The file that later stages read."""
-        return self.folder / 'results.pkl' if self.kind == 'dump' else self.encoder('')
+        return self.folder / 'results.pkl' if self.kind in RESULT_FILES else self.encoder('')
 
     @property
     def log_folder(self) -> Path:
@@ -97,7 +100,7 @@ class Stage:
     @property
     def outputs(self) -> list[Path]:
         """What is there when it has ended. A student's weights may be gone."""
-        return [self.result] * (self.kind != 'student') + [self.log_folder / 'run.json'] * (self.kind != 'dump')
+        return [self.result] * (self.kind != 'student') + [self.log_folder / 'run.json'] * (self.kind not in RESULT_FILES)
 
     def encoder(self, criterion: str) -> Path:
         """The encoder file of one of its saved states."""
@@ -110,12 +113,17 @@ class Stage:
 
     def command(self, root: Path) -> list[str]:
         """The script's flags, those that name files included, for a comparison in the folder `root`."""
-        read = {need.kind: need for need in self.needs}
-        paths = {'load_model': read['ptp'].result if 'ptp' in read else None,
-                 'teacher_prediction': read['dump'].result if 'dump' in read else None, 'output_dir': self.folder}
+        return [*self.flags, *(f'--{name}={",".join(str(root / path) for path in paths)}'
+                               for name, paths in self._files().items() if paths)]
+
+    def _files(self) -> dict[str, list[Path]]:
+        """The flags that name files, and these."""
+        made = {kind: [need.result for need in self.needs if need.kind == kind] for kind in SCRIPTS}
+        if self.kind == 'join':
+            return {'join': made['dump'], 'teacher_prediction': [self.result]}
         if self.kind == 'dump':
-            paths = {'load_model': read['teacher'].encoder(self.criterion), 'teacher_prediction': self.result}
-        return [*self.flags, *(f'--{name}={root / path}' for name, path in paths.items() if path)]
+            return {'load_model': [self.needs[0].encoder(self.criterion)], 'teacher_prediction': [self.result]}
+        return {'load_model': made['ptp'], 'teacher_prediction': made['dump'] or made['join'], 'output_dir': [self.folder]}
 
 
 def _short_hash(made_of: Any) -> str:
@@ -126,7 +134,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
     """The last stage of a cell, with those it needs."""
     method = METHODS[cell.method]
     dump = _dump(grid, cell) if cell.train_type != 'ft' else None
-    needs = tuple(filter(None, (dump, _ptp(grid, cell, dump) if method.ptp else None)))
+    needs = tuple(filter(None, (dump, _ptp(grid, cell, dump) if method.ptp else None)))     # the dump first: see need
     settings = _settings(cell, 'student')
     if method.ptp:
         settings.pop(OF_THE_START, None)
@@ -144,17 +152,29 @@ def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
     flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
     flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
     name = f'{METHODS[cell.method].model_type}_{cell.layers}layer_seed{cell.seed}'
-    return _stage('ptp', f'ptp/{cell.task}', name, flags, grid, cell, (dump,))
+    return _stage('ptp', f'ptp/{cell.task}', name, flags, grid, cell, (_joined(grid, cell) if grid.teacher_folds else dump,))
 
 
-def _dump(grid: Grid, cell: Cell) -> Stage:
+def _joined(grid: Grid, cell: Cell) -> Stage:
+    """The result file in which each training row has the outputs of the teacher that has not learnt it."""
+    dumps = tuple(_dump(grid, cell, f'{fold}/{grid.teacher_folds}') for fold in range(1, grid.teacher_folds + 1))
+    name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}_{grid.teacher_folds}folds_{grid.teacher_checkpoint}'
+    return _stage('join', f'teachers/{cell.task}', name, {}, grid, cell, dumps)
+
+
+def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
+    """The result file of the teacher, or, with logits alone, of one that leaves out a fold 'F/K'."""
     settings = _settings(cell, 'teacher', INHERITED)
     flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
     name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}'
+    of_fold, logits_alone = {}, {}
+    if fold:
+        name += f'_fold{fold.replace("/", "of")}'
+        of_fold, logits_alone = {'fold': fold}, {'all_layers': False}
     teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | KEEP_BEST_LOSS | grid.common
-                     | settings, grid, cell, ())
+                     | settings | of_fold, grid, cell, ())
     settings = {name: value for name, value in settings.items() if name in INHERITED}
-    flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers} | settings
+    flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers} | settings | logits_alone
     return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
                   TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
 
@@ -195,7 +215,9 @@ def setting_columns(student: Stage) -> dict[str, str]:
             inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
             if not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
                 columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
-    dump = student.need('dump')
+    join, dump = student.need('join'), student.need('dump')
+    if join:
+        columns['ptp.teacher_folds'] = str(len(join.needs))
     if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:
         columns['teacher.checkpoint'] = dump.criterion.lstrip('_') or 'final'
     return columns

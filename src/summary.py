@@ -34,13 +34,18 @@ KINDS = {'dev_best': ('Dev at the best step (dev chose the step and the setting)
          'dev_saved': ('Dev of the state that a holdout of train chose', HOLDOUT)}
 
 
-def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_settings: bool = False) -> None:
-    """Print the tables of one or several results.csv and save them: summary.md, summary.csv, summary.png."""
+def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_settings: bool = False,
+              best: bool = False) -> None:
+    """Print the tables of one or several results.csv and save them: summary.md, summary.csv, summary.png.
+
+    best: before them, the settings chosen for each task, method and depth, with the scores that chose."""
     rows = load_rows(paths)
     if baseline not in set(rows['method']):
         logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
     summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
-    text = '\n\n'.join(part for summary in summaries.values() for part in summary.markdown())
+    by_choice = {summary.choosing: summary for summary in summaries.values()}
+    parts = [part for summary in by_choice.values() for part in summary.choices()] if best else []
+    text = '\n\n'.join([*parts, *(part for summary in summaries.values() for part in summary.markdown())])
     with replace_file(output_dir / 'summary.md') as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
     with replace_file(output_dir / 'summary.csv') as temporary:
@@ -154,16 +159,17 @@ class Summary:
         """The lines of one method: one for each setting."""
         lines = [self._line(method, setting, group) for setting, group in rows.groupby(settings_of(rows), sort=False)]
         best = max(lines, key=lambda line: (line['n'], line['choosing']))
-        return [line | {'chosen': line is best} for line in lines]
+        return [line | {'chosen': line is best, 'tried': len(lines)} for line in lines]
 
     def _line(self, method: str, setting: str, rows: pd.DataFrame) -> dict[str, Any]:
         group, task, layers, metric = (rows[name].iloc[0] for name in ('group', 'task', 'layers', 'metric'))
         by_seed = rows.groupby('seed').mean(numeric_only=True)
         scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
+        choosing = 100 * by_seed[f'{self.choosing}_{metric}']
         statistics = {f'{name}_{what}': value for name, values in scores.items()
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
-                'metric': metric, 'n': len(by_seed), 'choosing': 100 * by_seed[f'{self.choosing}_{metric}'].mean(),
+                'metric': metric, 'n': len(by_seed), 'choosing': choosing.mean(), 'choosing_sd': choosing.std(),
                 **statistics, **{name: by_seed[name].mean() for name in SIZES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 
@@ -193,6 +199,18 @@ class Summary:
                 row |= {f'{name}_diff': found[f'{name}_diff'].mean(), f'{name}_diff_se': error, f'{name}_cells': len(found)}
             rows += [row] if row['metric_cells'] else []
         return pd.DataFrame(rows).sort_values('rank') if rows else pd.DataFrame()
+
+    def choices(self) -> list[str]:
+        """Headings and tables, one a group, of the chosen settings: of how many, the mean of the scores that chose, and what
+        of the setting is not the same in all runs of the method."""
+        of_what = 'the holdout' if self.choosing == HOLDOUT else 'dev'
+        parts = [f'## Settings that {of_what} chose']
+        for name, lines in self.chosen.groupby('group', sort=False):
+            scores = [points(*pair) for pair in zip(lines['choosing'], lines['choosing_sd'], strict=True)]
+            table = {'layers': lines['layers'], 'method': lines['method'], 'settings tried': lines['tried'], 'n': lines['n'],
+                     f'{lines["metric"].iloc[0]} on {of_what}': scores, 'setting': lines['setting']}
+            parts += [f'### {name}', markdown(pd.DataFrame(table))]
+        return parts
 
     def markdown(self) -> list[str]:
         """Headings and tables, one a group, and the averages."""

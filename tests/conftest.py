@@ -22,9 +22,11 @@ import torch  # noqa: E402
 
 import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from src.checkpoints import save_model  # noqa: E402
 from src.modeling import SequenceClassifier  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
+from src.stage_runner import StageRunner  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 WORDS = 'the a dog cat house tree man woman sees finds likes holds red old small green today here .'.split()
@@ -218,3 +220,21 @@ def make_workspace(tmp_path_factory):
 def workspace(make_workspace) -> Workspace:
     """MRPC and a checkpoint `tiny` of two layers, for one test."""
     return make_workspace()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The stages of a comparison run in this process; the scripts that ran are noted."""
+    noted = []
+
+    def run(self, words, log):
+        script, *flags = words
+        noted.append(script)
+        try:
+            importlib.import_module(script.removesuffix('.py')).main(flags)
+        except (InputError, OSError) as error:
+            log.write(f'error: {error}\n')
+            return 2
+        return 0
+    monkeypatch.setattr(StageRunner, '_run', run)
+    return noted

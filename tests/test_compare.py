@@ -348,24 +348,6 @@ def command_line(pid):
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Stages run in this process; which ran is noted."""
-    noted = []
-
-    def run(self, words, log):
-        script, *flags = words
-        noted.append(script)
-        try:
-            importlib.import_module(script.removesuffix('.py')).main(flags)
-        except (InputError, OSError) as error:
-            log.write(f'error: {error}\n')
-            return 2
-        return 0
-    monkeypatch.setattr(StageRunner, '_run', run)
-    return noted
-
-
-@pytest.fixture
 def again(compared, tmp_path):
     """A copy of what `compared` has done."""
     return compared[0].copy(tmp_path)
@@ -487,6 +469,22 @@ def forget_speeds(workspace):
     pd.read_csv(path, dtype=str, keep_default_na=False).assign(sentences_a_second='').to_csv(path, index=False)
     for kept in folder_of(workspace).glob(f'runs/*/*/{SPEED_FILE}'):
         kept.unlink()
+
+
+def test_its_best_student_is_submitted_and_evaluated(again, tmp_path):
+    """The only one whose weights are there; a better run elsewhere goes before it."""
+    again.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path / 'out')
+    [scores] = pd.read_csv(tmp_path / 'out' / 'dev_scores.csv').to_dict('records')
+    row = max(rows_of(again), key=lambda row: float(row['dev_best_f1']))
+    assert scores['run'] in row['run'] and scores['f1'] == float(row['dev_best_f1'])
+    assert row['run'] in again.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'out').out
+    assert len((tmp_path / 'out' / 'MRPC.tsv').read_text().splitlines()) == 21
+    better = again.outputs / 'PeaKD' / 'MRPC' / 'better'
+    shutil.copytree(folder_of(again) / row['run'], better)
+    record = json.loads((better / 'run.json').read_text())
+    record['dev_saved']['f1'] += 0.01
+    (better / 'run.json').write_text(json.dumps(record))
+    assert f'from {better}' in again.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'out').out
 
 
 def test_missing_speeds_are_measured_without_training_again(again, calls):

@@ -16,9 +16,9 @@ FITTING = SHARED | {
     'holdout': 0.0, 'holdout_seed': 0}
 DEFAULTS = {
     TRAIN: FITTING | {'train_seed': None, 'alpha': 0.7, 'T': 10.0, 'beta': 100.0, 'normalize_patience': True,
-                      'fc_layer_idx': None},
+                      'fc_layer_idx': None, 'fold': None},
     PTP: FITTING | {'PTP_seed': None, 'ptp_threshold': None},
-    TEACHER: SHARED | {'all_layers': True},
+    TEACHER: SHARED | {'all_layers': True, 'join': None},
 }
 # A value for each flag of the training script that is not its default: (words, what they mean)
 OTHER = {
@@ -32,7 +32,7 @@ OTHER = {
     'alpha': ('0', 0.0), 'T': ('2', 2.0), 'beta': ('10', 10.0), 'normalize_patience': ('False', False),
     'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
-    'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3),
+    'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'),
 }
 
 
@@ -151,9 +151,19 @@ def test_recommended_settings_are_values_of_flags():
         for stage, by_task in by_stage.items():
             script, train_type = stages[stage]
             for task in by_task:
-                flags = ['--bert_model', model, '--train_type', train_type, '--task', task or 'MRPC', '--recommended']
+                flags = ['--bert_model', model, '--train_type', train_type, '--task', task or 'WNLI', '--recommended']
                 found = arguments(script, *flags)
                 assert by_task[task].items() <= found.items()
+
+
+def test_published_settings_of_bert_base():
+    flags = ['--bert_model', 'bert_base_uncased', '--recommended']
+    found = arguments(TRAIN, *flags, '--train_type', 'kd', '--task', 'rte')
+    assert [found[name] for name in ('learning_rate', 'T', 'alpha', 'num_train_epochs')] == [2e-5, 20, 0.2, 4]
+    found = arguments(TRAIN, *flags, '--train_type', 'pkd')
+    assert [found[name] for name in ('learning_rate', 'T', 'alpha', 'beta', 'train_batch_size')] == [2e-5, 10, 0.7, 100, 64]
+    assert arguments(TRAIN, *flags, '--train_type', 'kd', '--task', 'WNLI')['alpha'] == 0.5
+    assert arguments(PTP, *flags)['num_train_epochs'] == 2
 
 
 @pytest.mark.parametrize('words, expected', [
@@ -194,7 +204,11 @@ def test_recommended_settings_are_values_of_flags():
     ('--holdout=-0.1', ['--holdout', '-0.1', 'from 0 to below 1']),
     ('--holdout nan', ['--holdout', 'nan', 'from 0 to below 1']),
     ('--holdout 0.1 --holdout_seed -1', ['--holdout_seed', '-1']),
-    ('--holdout_seed 1', ['--holdout_seed', '--holdout']),
+    ('--holdout_seed 1', ['--holdout_seed', '--holdout', '--fold']),
+    ('--fold 6/5', ['--fold', '6/5', 'F/K', '2/5']),
+    ('--fold 0/5', ['--fold', '0/5']),
+    ('--fold 1/1', ['--fold', '1/1']),
+    ('--fold 0.2', ['--fold', '0.2']),
     ('--passes 1,2,1x --model_type SPS', ['--passes', '--model_type', 'SPS']),
     ('--fp16 True --precision bf16', ['--fp16', '--precision', 'bf16']),
     ('--alpha 0.5', ['--alpha', 'ft', 'kd', 'pkd']),
@@ -219,6 +233,21 @@ def test_wrong_values_of_ptp(words, expected):
     with pytest.raises(InputError) as caught:
         arguments(PTP, *words.split())
     assert [part for part in expected if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize('words, expected', [
+    ('--join a,b', ['--join', '--teacher_prediction']),
+    ('--join a,b --teacher_prediction c --task RTE --load_model d', ['--task has no effect', '--load_model has no effect']),
+])
+def test_wrong_values_of_the_result_files_script(words, expected):
+    with pytest.raises(InputError) as caught:
+        arguments(TEACHER, *words.split())
+    assert [part for part in expected if part not in str(caught.value)] == []
+    assert arguments(TEACHER, '--join', 'a,b', '--teacher_prediction', 'c')['join'] == ['a', 'b']
+
+
+def test_the_holdout_seed_is_that_of_folds_too():
+    assert arguments(TRAIN, '--fold', '1/3', '--holdout_seed', '4')['holdout_seed'] == 4
 
 
 @pytest.mark.parametrize('name, value', [('T', '5'), ('alpha', '0.7'), ('beta', '100'), ('normalize_patience', 'True'),

@@ -222,3 +222,22 @@ def test_a_teacher_that_learnt_from_the_held_out_rows_is_told_of(taught, tmp_pat
     warning = 'was trained with --holdout 0.0 --holdout_seed 0, this run has --holdout 0.3 --holdout_seed 0'
     assert warning in taught.succeed(TRAIN, *flags, *HOLDOUT).out
     assert 'was trained with' not in taught.succeed(TRAIN, *flags).out
+
+
+def test_a_ptp_encoder_of_another_holdout_is_told_of(taught, tmp_path):
+    """By the student that starts from it, and before another one takes its place; its files are named without it."""
+    workspace = taught.copy(tmp_path)
+    ptp = (*FLAGS, '--num_train_epochs', 0.3, '--student_hidden_layers', 1)
+    student = (*ptp, '--train_seed', 1, '--train_type', 'kd', '--load_model', 'PTP.Original_1layer.encoder.pkl')
+    assert 'replaces' not in workspace.succeed(PTP, *ptp).out
+    assert 'warning: ' not in workspace.succeed(TRAIN, *student).out
+    assert ('was trained with --holdout 0.0 --holdout_seed 0, this run has --holdout 0.3 --holdout_seed 0: it learnt from '
+            'rows that choose here') in workspace.succeed(TRAIN, *student, *HOLDOUT).out
+    out = workspace.succeed(PTP, *ptp, *HOLDOUT).out
+    assert 'with --holdout 0.3 --holdout_seed 0 replaces one with --holdout 0.0' in out
+    assert 'replaces' not in workspace.succeed(PTP, *ptp, *HOLDOUT).out
+    out = workspace.succeed(TRAIN, *student).out
+    assert 'PTP.Original_1layer.encoder.pkl was trained with --holdout 0.3' in out and 'learnt from rows' not in out
+    for flags in ((*HOLDOUT, '--holdout_seed', 1), ('--holdout', 0.2)):
+        assert 'was trained with --holdout 0.3' in workspace.succeed(TRAIN, *student, *flags).out
+    assert 'was trained with' not in workspace.succeed(TRAIN, *student, *HOLDOUT).out

@@ -131,6 +131,21 @@ def test_without_a_holdout_dev_chooses(tmp_path):
     assert summary.chosen['setting'].tolist() == ['student.T=20.0'] and summary.averages().empty
 
 
+def test_the_chosen_settings_and_the_scores_that_chose(searched, tmp_path, caplog):
+    """Once for all scores that the same rows chose; not where they are not asked for."""
+    rows = [row('MRPC', method, seed, acc, acc, **{'student.T': T}) for method in ('pkd', 'sps')
+            for T, acc in (('5.0', .6), ('20.0', .7), ('9.0', .5)) for seed, acc in ((1, acc), (2, acc + .02))]
+    other = write(tmp_path / 'other.csv', rows)
+    summarise([searched, other], tmp_path / 'out', best=True)
+    text = (tmp_path / 'out' / 'summary.md').read_text()
+    assert text.count('## Settings that') == 2 and text.index('Settings that') < text.index('## Dev')
+    assert '| layers | method | settings tried | n | acc on the holdout | setting |' in text
+    assert '| 3 | sps | 2 | 2 | 80.00 ± 0.00 | student.learning_rate=1e-05 |' in text
+    assert '| 3 | sps | 3 | 2 | 71.00 ± 1.41 | student.T=20.0 |' in text and 'f1 on dev' in text
+    summarise([searched], tmp_path / 'out')
+    assert 'Settings that' not in (tmp_path / 'out' / 'summary.md').read_text()
+
+
 def test_settings_with_fewer_seeds_are_not_chosen(tmp_path):
     settings = (('1.0', .9, 1), ('5.0', .6, 2), ('9.0', .7, 2))                # T, score, seeds
     rows = [row('RTE', 'sps', seed, acc, **{'student.T': T}) for T, acc, seeds in settings for seed in range(seeds)]

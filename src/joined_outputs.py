@@ -1,0 +1,126 @@
+"""Result files of fold teachers made one, in which each training row has the outputs of the teacher that has not learnt it.
+
+Legend: N training rows, K folds.
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.data_processing import ROWS_AT_ONCE, SPLITS, fold_rows, hold_out, parse_fold
+from src.evaluation import teacher_scores
+from src.nli_data_processing import find_task
+from src.teacher_outputs import ResultWriter, TeacherOutputs
+from src.utils import replace_file
+
+Fold = tuple[TeacherOutputs, dict]      # a result file, and what it says of its teacher's fold (see runs.teacher_marks)
+
+
+def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:
+    """Write `joined` from the result files of the teachers of all K folds; returns the scores of train.
+
+    Rows that no teacher has learnt (held out, dev, test) have the outputs of the teacher of the first fold: those of one
+    teacher, as each training row's are; a mean of several would be surer of itself than any. InputError when folds are
+    missing or there twice, or the files are of other rows, another task, tokenizer, holdout or kind."""
+    folds = _in_order([(outputs, _fold_of(outputs)) for outputs in map(TeacherOutputs.open, paths)])
+    first, made = folds[0]
+    for outputs, of_other in folds:
+        _check_alike(first, outputs)
+        if of_other['rows'] != json.loads(outputs.metadata['train'])['order of rows']:
+            raise InputError(f'--join {outputs.path}: its teacher learnt from other rows than it predicts, or with another '
+                             'tokenizer or length limit; make it anew with the data of the training')
+    source = _sources(folds, first.arrays['train_labels'], made)
+    found = _train_scores(folds, source)
+    with replace_file(joined) as temporary:
+        _write(temporary, folds, source, found)
+    return found
+
+
+def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, float]) -> None:
+    """Write the joined file: rows of train from their sources, with these scores, all else from the first fold's file."""
+    first = folds[0][0]
+    metadata = {name: first.metadata[name] for name in ('format', 'holdout', *SPLITS)} | _joined_marks(folds)
+    writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in first.arrays.items()}, metadata)
+    with writer.file:
+        for name, array in first.arrays.items():
+            train, what = name.startswith('train'), name.partition('.')[2]
+            if array.ndim == 0:
+                writer.put(name, None, np.array(found[what]) if train else array)
+            else:
+                _put_rows(writer, name, folds, source if train else np.zeros(len(array), np.int64))
+
+
+def _fold_of(outputs: TeacherOutputs) -> dict:
+    if 'fold' not in outputs.metadata:
+        raise InputError(f'--join {outputs.path}: it does not say that its teacher left out a fold; train one with --fold, '
+                         'and let save_teacher_outputs.py find its run.json beside its weights')
+    return json.loads(outputs.metadata['fold'])
+
+
+def _in_order(folds: list[Fold]) -> list[Fold]:
+    """The files by fold; InputError when they are not those of all folds of one division."""
+    divisions = {_division(made) for _, made in folds}
+    if len(divisions) > 1:
+        raise InputError('--join: the teachers left out folds of different divisions, which overlap: '
+                         + '; '.join(sorted(divisions)))
+    folds = sorted(folds, key=lambda fold: parse_fold(fold[1]['fold'])[0])
+    numbers, wanted = [parse_fold(made['fold'])[0] for _, made in folds], parse_fold(folds[0][1]['fold'])[1]
+    if numbers != list(range(1, wanted + 1)):
+        raise InputError(f'--join: the files are of folds {", ".join(map(str, numbers))} of {wanted}; give one of each')
+    return folds
+
+
+def _division(made: dict) -> str:
+    return f'{parse_fold(made["fold"])[1]} folds with --holdout {made["holdout"]} --holdout_seed {made["holdout_seed"]}'
+
+
+def _check_alike(first: TeacherOutputs, other: TeacherOutputs) -> None:
+    """InputError that says what differs when two files are not of the same rows and kind."""
+    for name in SPLITS:
+        rows, others = (json.loads(outputs.metadata[name]) for outputs in (first, other))
+        for what, value in rows.items():
+            if others[what] != value:
+                raise InputError(f'--join: {first.path} and {other.path} were made from different {name} sets: their '
+                                 f'{what} differ: {value[:24]} and {others[what][:24]}')
+    shapes, others = ({name: array.shape for name, array in outputs.arrays.items()} for outputs in (first, other))
+    differing = [name for name in sorted({*shapes, *others}) if shapes.get(name) != others.get(name)]
+    if differing:
+        raise InputError(f'--join: {first.path} and {other.path} hold different outputs: {", ".join(differing)}; make all '
+                         'with the same --all_layers, of teachers of one shape')
+
+
+def _sources(folds: list[Fold], labels: np.ndarray, made: dict) -> np.ndarray:
+    """Which of the files, 0 to K-1, each training row's outputs come from [N]."""
+    source = np.zeros(len(labels), np.int64)
+    learnt, _ = hold_out(labels, made['holdout'], made['holdout_seed'])
+    for number, (_, own) in enumerate(folds):
+        source[fold_rows(labels, learnt, own['fold'], made['holdout_seed'])] = number
+    return source
+
+
+def _train_scores(folds: list[Fold], source: np.ndarray) -> dict[str, float]:
+    """Loss, acc and the other scores of the joined training rows."""
+    logits = np.stack([outputs.arrays['train.pred_logit'] for outputs, _ in folds])[source, np.arange(len(source))]
+    first = folds[0][0]
+    labels = np.array(first.arrays['train_labels'])        # a copy: torch warns of memory that cannot be written
+    return teacher_scores(find_task(json.loads(first.metadata['train'])['task']), labels, logits)
+
+
+def _put_rows(writer: ResultWriter, name: str, folds: list[Fold], source: np.ndarray) -> None:
+    """Write a tensor, each row from its source, few rows in memory at a time."""
+    for number, (outputs, _) in enumerate(folds):
+        rows = np.flatnonzero(source == number)
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start:start + ROWS_AT_ONCE]
+            writer.put(name, part, outputs.arrays[name][part])
+        outputs.forget_pages()
+
+
+def _joined_marks(folds: list[Fold]) -> dict[str, str]:
+    """What the joined file says of its teachers: of each its file, fold and marks, and the marks of all."""
+    names = ('teacher', 'encoder_sha256', 'precision')
+    marks = [{'file': outputs.path.name, 'fold': made['fold'], **{name: outputs.metadata[name] for name in names}}
+             for outputs, made in folds]
+    of_all = {name: ' '.join(dict.fromkeys(mark[name] for mark in marks)) for name in names}
+    return {**of_all, 'joined': json.dumps(marks)}
