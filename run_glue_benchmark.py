@@ -39,6 +39,7 @@ import envs
 import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
@@ -46,7 +47,7 @@ from src.nli_data_processing import TASKS, also_served, find_task
 from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
-from src.utils import replace_file, run_script
+from src.utils import run_script
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.utils import replace_file
 
 # What a saved pair of files was best at; '' are the weights after the last step.
 CRITERIA = ('_acc', '_loss', '')

@@ -19,8 +19,8 @@ import envs
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.nli_data_processing import GlueTask, InputExample, processors, task_folder
-from src.utils import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
     if tokens.labels is not None:
         arrays['labels'] = tokens.labels
     with replace_file(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary)
+        temporary.write_bytes(safetensors.numpy.save(arrays))
 
 
 def check_max_seq_length(max_seq_length: int, position_table: int) -> None:

@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.run_log import chosen_by, read_run
 
 matplotlib.use('Agg')
@@ -24,8 +25,8 @@ def _new(columns: int):
 
 
 def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format='png')
     plt.close(figure)
 
 

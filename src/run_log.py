@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 
-from src.utils import replace_file
+from BERT.pytorch_pretrained_bert.writing import replace_file
 
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
 

@@ -21,10 +21,10 @@ import safetensors
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import TokenizedSplit
 from src.evaluation import Predictions
 from src.nli_data_processing import GlueTask
-from src.utils import replace_file
 
 # Layer states are normalised to about unit size, where fp16 rounds finer than bf16 and takes half of fp32's room.
 STATE_TYPE = np.dtype('float16')

@@ -1,12 +1,11 @@
-"""What every script needs: errors as one line, seeds, devices, precision, memory, files that appear whole."""
+"""What every script needs: errors as one line, seeds, devices, precision, memory."""
 import contextlib
 import ctypes
 import logging
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -90,18 +89,3 @@ def keep_freed_memory() -> None:
 def versions() -> dict[str, str]:
     """Versions of what results depend on."""
     return {'python': sys.version.split()[0], 'torch': torch.__version__, 'numpy': np.__version__}
-
-
-@contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, whole, at the end; what goes wrong leaves `path` as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        with open(temporary, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
