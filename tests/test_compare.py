@@ -570,7 +570,7 @@ def test_one_compare_at_a_time(again, calls):
     with open(folder_of(again) / '.lock', 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcome = compare(again)
-    assert outcome.code == 2 and 'another compare' in outcome.err
+    assert outcome.code == 2 and 'another process is at work' in outcome.err
 
 
 @pytest.mark.parametrize('flags, said', [
