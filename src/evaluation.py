@@ -13,6 +13,7 @@ from src.data_processing import TokenizedSplit
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import compute_metrics
+from src.stopping import stop_if_asked
 from src.utils import PRECISIONS, autocast
 
 
@@ -37,6 +38,7 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
     try:
         with packed_for_inference(model.encoder, PRECISIONS[precision]):
             for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+                stop_if_asked()
                 with torch.inference_mode(), autocast(device, precision):
                     outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
                 yield Predictions(rows, *outputs)

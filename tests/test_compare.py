@@ -554,7 +554,7 @@ def test_the_script_can_be_imported_on_windows(monkeypatch):
     monkeypatch.setattr(ctypes, 'CDLL', None)
     monkeypatch.delattr(signal, 'SIGKILL')
     monkeypatch.setitem(sys.modules, 'fcntl', None)
-    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.stage_runner'):
+    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.run_lock', 'src.stage_runner'):
         monkeypatch.delitem(sys.modules, name)
     importlib.import_module(BENCHMARK.removesuffix('.py'))
 
