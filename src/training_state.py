@@ -56,14 +56,15 @@ class Period:
 def random_state() -> dict[str, Any]:
     """The state of all generators that numbers are drawn from; dropout's are torch's."""
     algorithm, keys, *rest = np.random.get_state()
-    return {'python': random.getstate(), 'numpy': (algorithm, keys.tolist(), *rest), 'torch': torch.get_rng_state(),
-            'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    return {'python': json.dumps(random.getstate()), 'numpy': json.dumps([algorithm, keys.tolist(), *rest]),
+            'torch': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Put the generators back to what random_state told; of CUDA devices those that are here."""
-    random.setstate(state['python'])
-    algorithm, keys, *rest = state['numpy']
+    version, numbers, gauss = json.loads(state['python'])
+    random.setstate((version, tuple(numbers), gauss))
+    algorithm, keys, *rest = json.loads(state['numpy'])
     np.random.set_state((algorithm, np.array(keys, np.uint32), *rest))
     torch.set_rng_state(state['torch'])
     for device, of_device in enumerate(state['cuda'][:torch.cuda.device_count()]):

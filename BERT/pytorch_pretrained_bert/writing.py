@@ -26,7 +26,7 @@ def replace_file(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises WriteError. Folders are made where they are missing."""
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary = path.with_name(f'.{path.name.lstrip(".")}.{os.getpid()}.tmp')
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
