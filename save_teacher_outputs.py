@@ -12,9 +12,8 @@ Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary
           S.pooled_feature_maps  pooled outputs [rows, hidden]
           S.feature_maps         [CLS] states [rows, layers, hidden], layer 1 first (patient only)
           S.loss, S.acc, S_labels [rows], S_pred_answers [rows], true where the prediction is correct (not for test)
-        and what identifies rows, order, task, tokenizer and length limit, so that a file made from other data is
-        refused. It is a safetensors container whatever its historical name ends in: reading it can run no code, and
-        src/teacher_outputs.py maps its rows into memory without reading the others.
+        and what identifies rows, order, task, tokenizer and length limit, so that a file of other data is refused. It
+        is a safetensors container whatever its name ends in: reading it can run no code, and its rows are memory-mapped.
 Prints  the teacher's scores on train and dev: one that is right on nearly all of train has nothing left to teach PTP
 
 Without flags the constants below hold; a flag goes before its constant. Other flags: --help, or README.md.
@@ -30,11 +29,12 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
-from src.evaluation import predict, predicted_labels, task_scores
+from src.dump import dump
+from src.evaluation import predicted_labels, task_scores
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.runs import Setup, set_up, teacher_folder, teacher_marks
-from src.teacher_outputs import result_file, write_results
+from src.teacher_outputs import result_file
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
-    predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
-                   for name, split in splits.items()}
     made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
-    shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
-    write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
-    logger.info('saved in %s', path)
+    dump(args, path, model, splits, scorer(task, splits), made_by)
 
 
 def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, tuple[Path, Path]]:

@@ -67,9 +67,10 @@ class TokenizedSplit:
         """The same rows, longest first: attention takes neighbours together. The order in a batch changes no result."""
         return rows[np.argsort(-self.lengths[rows], kind='stable')]
 
-    def batches_by_length(self, batch_size: int) -> Iterator[np.ndarray]:
-        """All rows, longest first, in batches: for evaluation, where the composition of a batch has no effect."""
-        rows = self.by_length(np.arange(len(self)))
+    def batches_by_length(self, batch_size: int, done: int = 0) -> Iterator[np.ndarray]:
+        """All rows but the first `done`, longest first, in batches: for evaluation, where the composition of a batch has no
+        effect."""
+        rows = self.by_length(np.arange(len(self)))[done:]
         for start in range(0, len(rows), batch_size):
             yield rows[start:start + batch_size]
 

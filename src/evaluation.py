@@ -26,13 +26,13 @@ class Predictions(NamedTuple):
 
 
 def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
-            progress: str | None = None) -> Iterator[Predictions]:
-    """The model's outputs for all rows of a split, in batches by length, on the CPU in fp32.
+            progress: str | None = None, done: int = 0) -> Iterator[Predictions]:
+    """The model's outputs for all rows of a split but the first `done`, in batches by length, on the CPU in fp32.
 
     Until the last batch is taken, or the generator closed, the model is in evaluation mode, its layers laid out for that:
     it can neither train nor be saved. progress: what to call the bar; None: no bar."""
     device = next(model.parameters()).device
-    batches = list(split.batches_by_length(batch_size))
+    batches = list(split.batches_by_length(batch_size, done))
     was_training = model.training
     model.eval()
     try:

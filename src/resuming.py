@@ -41,7 +41,7 @@ def finished_run(args: argparse.Namespace, folder: Path, made_by: dict) -> dict 
     """The record of a folder's run where --resume finds that it has ended, and says so. InputError where it is another."""
     run = read_run(folder) if args.resume else None
     if run is not None:
-        _check(args, f'the finished run in {folder}', {name: run.get(name) for name in OF_A_FINISHED_RUN},
+        check_same(args, f'the finished run in {folder}', {name: run.get(name) for name in OF_A_FINISHED_RUN},
                {name: made_by[name] for name in OF_A_FINISHED_RUN})
         logger.info('--resume: the run in %s has ended already; nothing is changed', folder)
     return run
@@ -60,12 +60,13 @@ def state_to_resume(args: argparse.Namespace, folder: Path, made_by: dict) -> di
     if state is None:
         logger.info('--resume: there is no training state in %s: from the start', folder)
         return None
-    _check(args, str(path), state['made_by'], made_by)
+    check_same(args, str(path), state['made_by'], made_by)
     logger.info('--resume: goes on after step %d', state['progress']['steps'])
     return state
 
 
-def _check(args: argparse.Namespace, what: str, then: dict, now: dict) -> None:
+def check_same(args: argparse.Namespace, what: str, then: dict, now: dict) -> None:
+    """InputError that names the differences between what made a thing and this call, unless --resume_anyway is given."""
     found = differences(then, now)
     if not found:
         return
