@@ -28,7 +28,7 @@ def save_model(model: SequenceClassifier, folder: Path, prefix: str, criterion: 
             _remove_pending(folder, path.name)
             path = _pending(path, step)
         with replace_file(path) as temporary, open(temporary, 'wb') as file:
-            torch.save(state, file)         # given a path, it tells a full disk as a RuntimeError
+            torch.save(state, file)         # given a path, it tells a full disk without the system's words
 
 
 def _pending(path: Path, step: int) -> Path:

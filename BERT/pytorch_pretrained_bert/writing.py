@@ -14,10 +14,12 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     """Within it, what the system says against writing (full disk, read-only folder) becomes a WriteError about `path`."""
     try:
         yield
-    except OSError as error:
-        if error.errno is None:              # has its words already
+    except (OSError, RuntimeError) as error:
+        # torch.save fails a second time, as a RuntimeError, when it tries to close a file that could not be written
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or cause.errno is None:              # None: has its words already
             raise
-        raise WriteError(f'{path} cannot be written: {error.strerror}') from error
+        raise WriteError(f'{path} cannot be written: {cause.strerror}') from error
 
 
 @contextlib.contextmanager
