@@ -231,18 +231,19 @@ class Trainer:
         for (step, rows, _), of_step in zip(unchecked, values, strict=True):
             for what, value in zip(('loss', 'gradient'), of_step, strict=True):
                 if not math.isfinite(value):
-                    raise RunError(f'step {step} of {self.total_steps}: the {what} is not finite ({value}); rows of train '
-                                   f'(counted from 0): {", ".join(map(str, sorted(rows)))}; {self._last_checkpoint()}')
+                    raise self._not_finite(step, what, value, rows)
 
-    def _last_checkpoint(self) -> str:
-        """The last good state of the run, in words."""
+    def _not_finite(self, step: int, what: str, value: float, rows: np.ndarray | None = None) -> RunError:
+        """The error that says so, with the rows of the batch and the last good state of the run."""
+        batch = '' if rows is None else f'rows of train (counted from 0): {", ".join(map(str, sorted(rows)))}; '
+        kept = 'there is no checkpoint yet (--checkpoint_every keeps some)'
         if self.kept:
-            return f'the last checkpoint is {self.state_file}, of step {self.kept[0]}; --resume goes on from there'
-        if self.saved:
+            kept = f'the last checkpoint is {self.state_file}, of step {self.kept[0]}; --resume goes on from there'
+        elif self.saved:
             criterion = max(self.saved, key=self.saved.get)
-            files = checkpoint_files(self.folder, self.prefix, criterion)
-            return f'the last checkpoint is {files[0]}, of step {self.saved[criterion]}'
-        return 'there is no checkpoint yet (--checkpoint_every keeps some)'
+            encoder, _ = checkpoint_files(self.folder, self.prefix, criterion)
+            kept = f'the last checkpoint is {encoder}, of step {self.saved[criterion]}'
+        return RunError(f'step {step} of {self.total_steps}: the {what} is not finite ({value}); {batch}{kept}')
 
     def _evaluation_due(self) -> bool:
         """At the end of each epoch and of the training, and from the second epoch on every eval_every steps."""
@@ -258,6 +259,8 @@ class Trainer:
         started = time.perf_counter()
         try:
             scores = self.evaluate()
+            if not math.isfinite(scores['loss']):
+                raise self._not_finite(self.steps, f'loss on {self.chosen_by}', scores['loss'])
             self.last, self.evaluated_at = {**scores, 'global_step': self.steps}, self.steps
             self.log.eval_row((self.steps - 1) // self.steps_per_epoch, self.steps, scores)
             if self._is_best('metric', scores[self.metric]) and scores[self.metric] > self.settings.saving_criterion_acc:
