@@ -6,6 +6,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import put_in_place, replace_file
 from src.training_state import Period
 
+JOURNAL = '.journal'      # what a journal's name ends in
 
 class DumpJournal:
     """Rows done of each split, in the order in which `predict` gives them.
@@ -15,7 +16,7 @@ class DumpJournal:
 
     def __init__(self, path: Path, made_by: dict | None = None, checkpoint_every: str | None = None):
         self.path, self.made_by, self.period = path, made_by or {}, Period(checkpoint_every)
-        self.part, self.file = (path.with_name(f'.{path.name}.{kind}') for kind in ('part', 'journal'))
+        self.part, self.file = (path.with_name(f'.{path.name}{kind}') for kind in ('.part', JOURNAL))
         self.rows: dict[str, int] = {}
         self.batches = 0
 
