@@ -9,12 +9,16 @@ import random
 import shlex
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, TEACHER, TRAIN
+from src.checkpoints import checkpoint_files, save_model, settle
+from src.modeling import SequenceClassifier
 from src.run_lock import only_one
 from src.training import Trainer
 from src.training_state import STATE_FILE, Period, code_marks, parse_period, read_state
@@ -86,14 +90,15 @@ def leftovers(folder):
 
 @pytest.fixture(scope='module', params=RUNS)
 def unbroken(request, taught):
-    """A run never stopped: (script, flags, its result, the pairs of all steps at which it saved)."""
+    """A run never stopped: (script, flags, its result, (file, step) -> the pair that it saved there)."""
     script, flags = RUNS[request.param]
-    folder, history = taught.folder / f'unbroken_{request.param}', set()
+    folder, history = taught.folder / f'unbroken_{request.param}', {}
     save = Trainer._save
 
     def noting(trainer, criterion):
         save(trainer, criterion)
-        history.update(pairs(trainer.folder).values())
+        name = checkpoint_files(trainer.folder, trainer.prefix, criterion)[0].name
+        history[name, trainer.steps] = pairs(trainer.folder)[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, '_save', noting)
         taught.succeed(script, *flags, '--output_dir', folder)
@@ -122,6 +127,60 @@ def kill_somewhere(pid, folder, rng, names=('.training_state', '.BERT.encoder', 
     return wait(pid)
 
 
+def assert_no_pair_is_mixed(folder, history):
+    """And when the training state has its way, as on resuming, all are of the steps that it tells of."""
+    assert pairs(folder).items() <= {(name, pair) for (name, _), pair in history.items()}
+    for path in folder.rglob(STATE_FILE):
+        saved = read_state(path)['progress']['saved']
+        prefix = next(iter(history))[0].partition('.encoder')[0]
+        settle(folder, prefix, saved)
+        assert not saved or pairs(folder) == {
+            name: history[name, step] for criterion, step in saved.items()
+            for name in [checkpoint_files(folder, prefix, criterion)[0].name]}
+
+
+class PowerCut(BaseException):
+    """What ends a process between two operations on files."""
+
+
+def test_settling_may_be_broken_off_anywhere(tmp_path, monkeypatch):
+    config = BertConfig(20, 8, 1, 2, 16, max_position_embeddings=8)
+    models = {step: SequenceClassifier(config, 2) for step in (1, 2, 3)}
+    hashes = {}
+    for step, model in models.items():
+        save_model(model, tmp_path / str(step), 'BERT', '_acc')
+        hashes[step] = next(iter(pairs(tmp_path / str(step)).values()))
+    broken_off = 0
+    for operations in range(12):
+        folder = tmp_path / f'run{operations}'
+        save_model(models[1], folder, 'BERT', '_acc')
+        save_model(models[1], folder, 'BERT', '_loss')            # an earlier run's: goes
+        save_model(models[2], folder, 'BERT', '_acc', 20)
+        if operations % 2:
+            save_model(models[3], folder, 'BERT', '_loss', 30)    # nobody tells of it: goes
+        left = [operations]
+
+        def counted(original, left=left):
+            def run(*args, **options):
+                if not left[0]:
+                    raise PowerCut
+                left[0] -= 1
+                return original(*args, **options)
+            return run
+        with monkeypatch.context() as patch:
+            patch.setattr(os, 'replace', counted(os.replace))
+            patch.setattr(Path, 'unlink', counted(Path.unlink))
+            try:
+                settle(folder, 'BERT', {'_acc': 20})
+            except PowerCut:
+                broken_off += 1
+        assert pairs(folder).get('BERT.encoder_acc.pkl') in (None, hashes[1], hashes[2])
+        settle(folder, 'BERT', {'_acc': 20})
+        assert pairs(folder) == {'BERT.encoder_acc.pkl': hashes[2]}
+        assert len(list(folder.iterdir())) == 2
+    assert 4 <= broken_off < 12
+
+
 def test_killed_at_random_moments(taught, unbroken, tmp_path):
     script, flags, wanted, history = unbroken
     rng = random.Random(script)
@@ -138,7 +197,7 @@ def test_killed_at_random_moments(taught, unbroken, tmp_path):
             if code and folder.exists():
                 kills += 1
                 in_writing += any(name.endswith('.tmp') for name in leftovers(folder))
-                assert set(pairs(folder).values()) <= history            # none of two steps
+                assert_no_pair_is_mixed(folder, history)
         assert result(folder) == wanted
         assert leftovers(folder) == []
     print(f'{kills} kills, {in_writing} of them in writing, {runs} runs')
