@@ -608,7 +608,7 @@ class Poisoned(Objective):
 
 
 @pytest.mark.parametrize('kind', ['loss', 'gradient'])
-@pytest.mark.parametrize('settings', [{}, {'log_every_step': 100}, {'log_every_step': 2, 'gradient_accumulation_steps': 2}])
+@pytest.mark.parametrize('settings', [{}, {'log_every_step': 100, 'saving_criterion_acc': 0.4}, {'log_every_step': 2, 'gradient_accumulation_steps': 2}])
 def test_what_is_not_finite_stops_the_run(tmp_path, monkeypatch, kind, settings):
     """The step and its rows are named however seldom losses are read, and nothing is kept of the weights."""
     monkeypatch.setattr(Poisoned, 'kind', kind)
@@ -619,7 +619,7 @@ def test_what_is_not_finite_stops_the_run(tmp_path, monkeypatch, kind, settings)
         trainer.train('test')
     assert str(told.value).startswith(f'step 3 of 10: the {kind} is not finite (nan); rows of train (counted from 0): '
                                       f'{", ".join(map(str, sorted(rows)))}; there is no checkpoint yet')
-    assert saved(tmp_path, '') is None and read_run(tmp_path) is None
+    assert saved(tmp_path, '') is saved(tmp_path, '_acc') is read_run(tmp_path) is None
 
 
 def test_the_last_checkpoint_is_named(tmp_path, monkeypatch):
