@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     task = find_task(args.task)
     setup = set_up(args)
     find_inputs(args, task)
-    student_config(args, setup.config)
+    config = student_config(args, setup.config)
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
@@ -59,15 +59,16 @@ def main(argv: list[str] | None = None) -> None:
         roles.rows = leave_out(train, roles.rows, args.fold, args.holdout_seed)
     roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
     objective = make_objective(args, setup, train, teacher)
-    seed = seed_run(args.train_seed)
+    folder_of = partial(run_folder, args, task, config.num_hidden_layers)
+    seed = seed_run(args, args.train_seed, folder_of)
+    folder = folder_of(seed)
     model = build_model(args, setup, task.num_labels, task)
-    folder = run_folder(args, task, model.config.num_hidden_layers, seed)
     tell_other_holdout(args, task, folder)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name}, score,
-                     roles.at_end)
+                     roles)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:
@@ -104,7 +105,7 @@ def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutpu
     return match
 
 
-def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
+def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT (of a fold, one beside it), else a
     student's folder."""
     if args.output_dir:

@@ -56,22 +56,21 @@ def main(argv: list[str] | None = None) -> None:
     setup = set_up(args)
     find_inputs(args, task)
     folder = run_folder(args, task)
-    student_config(args, setup.config)
+    name = f'PTP.{wiring_name(args)}_{student_config(args, setup.config).num_hidden_layers}layer'
     teacher = open_teacher(args, task, states=False)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
     splits, thresholds, counts = label_splits(args, task, teacher, splits, *division)
     roles = divide(splits['train'], splits['dev'], *division)
-    seed = seed_run(args.PTP_seed)
+    seed = seed_run(args, args.PTP_seed, lambda _: folder / name)
     model = build_model(args, setup, len(PTP_CLASSES), task)
-    name = f'PTP.{wiring_name(args)}_{model.config.num_hidden_layers}layer'
     tell_other_holdout(args, task, folder / name)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
     inputs = input_marks(args, task, splits['train'], teacher)
     train_and_record(args, setup, trainer, PTP, inputs, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts},
-                     score, roles.at_end)
+                     score, roles)
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,

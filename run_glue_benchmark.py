@@ -42,14 +42,16 @@ import envs
 import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, also_served, find_task
 from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
+from src.stopping import Stopped
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
-from src.utils import replace_file, run_script
+from src.utils import run_script
 
 logger = logging.getLogger(__name__)
 
@@ -153,9 +155,9 @@ def run_comparison(args: argparse.Namespace, _) -> None:
     """Run what is missing of the comparison; exit code 1 when cells have failed."""
     try:
         failed = compare(make_grid(args), args.output_dir, args.jobs, args.keep_weights, args.retry_failed)
-    except KeyboardInterrupt:
-        print('stopped; the same command goes on from here', file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stop:
+        stop.advice = 'the same command goes on from here'
+        raise
     if failed:
         sys.exit(1)
 

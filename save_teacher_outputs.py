@@ -11,9 +11,8 @@ Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_
 Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits
         alone. For each split S in train, dev, test: S.pred_logit [rows, classes], S.pooled_feature_maps [rows, hidden],
         S.feature_maps, the [CLS] states [rows, layers, hidden], layer 1 first (patient only), S.loss, S.acc, S_labels
-        [rows], S_pred_answers [rows], true where the prediction is correct (not for test), and what identifies rows,
-        order, task, tokenizer and length limit, so that a file made from other data is refused. It is a safetensors
-        container, whatever its historical name ends in: reading it runs no code and maps rows one by one into memory.
+        [rows], S_pred_answers [rows], true where correct (not for test), and what identifies rows and tokenizer, so that
+        a file of other data is refused. It is a safetensors container, whatever its name ends in: reading runs no code.
 Prints  the teacher's scores on train and dev: one that is right on nearly all of train has nothing left to teach PTP
 
 Without flags the constants below hold; a flag goes before its constant. Other flags: --help, or README.md.
@@ -29,12 +28,13 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
-from src.evaluation import predict, predicted_labels, teacher_scores
+from src.dump import dump
+from src.evaluation import predicted_labels, teacher_scores
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.runs import Setup, set_up, teacher_folder, teacher_marks
-from src.teacher_outputs import result_file, write_results
+from src.teacher_outputs import result_file
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)
@@ -79,11 +79,8 @@ def save_outputs(args: argparse.Namespace, task: GlueTask, path: Path) -> None:
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
-    predictions = {name: predict(model, split, args.eval_batch_size, setup.precision, f'{task.name} {name}')
-                   for name, split in splits.items()}
     made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
-    shape = (task.num_labels, model.config.hidden_size, model.config.num_hidden_layers)
-    write_results(path, splits, predictions, scorer(task, splits), shape, args.all_layers, made_by)
+    dump(args, path, model, splits, scorer(task, splits), made_by)
 
 
 def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, tuple[Path, Path]]:

@@ -93,8 +93,8 @@ def child(script: str, flags: list[str]) -> None:
 
     Trainer._train_step = mark('step', Trainer._train_step)
     data_processing.tokenize_examples = mark('tokenize', data_processing.tokenize_examples)
-    if hasattr(module, 'write_results'):
-        module.write_results = mark('dump', module.write_results)
+    if hasattr(module, 'dump'):
+        module.dump = mark('dump', module.dump)
     module.main(flags)
     print(json.dumps({**seconds, 'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 

@@ -21,6 +21,7 @@ import envs  # noqa: E402
 import NLI_KD_training  # noqa: E402
 import PTP  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of  # noqa: E402
+from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
 from src.argument_parser import TEACHER, TRAIN, parse  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
@@ -32,7 +33,7 @@ from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teac
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
-from src.utils import replace_file, run_script  # noqa: E402
+from src.utils import run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
 KEEP_BEST = ['--saving_criterion_acc=-1', '--saving_criterion_loss', '100']

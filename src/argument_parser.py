@@ -9,6 +9,7 @@ from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
 from src.nli_data_processing import find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
+from src.training_state import parse_period
 from src.utils import PRECISIONS
 
 TRAIN, PTP, TEACHER = 'NLI_KD_training.py', 'PTP.py', 'save_teacher_outputs.py'
@@ -82,6 +83,8 @@ FLAGS = [
     Flag('learning_rate', float, 2e-5, FITTING, 'peak learning rate'),
     Flag('warmup_proportion', float, 0.1, FITTING, 'share of the steps over which the learning rate rises'),
     Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),
+    Flag('checkpoint_every', none_or(str), None, EVERY,
+         'steps (200) or minutes (10m) between training states; None: kept when a signal stops the run'),
     Flag('log_every_step', int, 1, FITTING, 'steps between rows of train_log.txt'),
     Flag('num_train_epochs', none_or(float), None, FITTING, 'epochs; ft and PTP 4, kd and pkd 6'),
     Flag('alpha', float, 0.7, (TRAIN,), "weight of the teacher's logits against the labels", STUDENTS),
@@ -105,6 +108,13 @@ FLAGS = [
     Flag('join', none_or(_files), None, (TEACHER,),
          'result files of the teachers of all folds, to be made one: each row from the teacher that has not learnt it'),
 ]
+
+# Flags without a value: name -> (the scripts that have it, its help)
+SWITCHES = {
+    'recommended': (FITTING, 'defaults from the table of recommended settings; flags given win'),
+    'resume': (EVERY, 'go on from the training state that a stopped run left; from the start where there is none'),
+    'resume_anyway': (EVERY, 'resume, even with other flags, data or code than those of the stopped run'),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -146,9 +156,9 @@ def _parser(script: str, description: str, defaults: dict[str, Any]) -> _Parser:
             parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=parser.converter(flag),
                                 default=default, metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
                                 help=f'{flag.help} ({default})')
-    if script != TEACHER:
-        parser.add_argument('--recommended', action='store_true',
-                            help='defaults from the table of recommended settings; flags given win')
+    for name, (scripts, about) in SWITCHES.items():
+        if script in scripts:
+            parser.add_argument(f'--{name}', action='store_true', help=about)
     return parser
 
 
@@ -178,6 +188,7 @@ def parse(script: str, description: str, argv: list[str] | None = None,
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name
     args.precision = 'fp16' if args.fp16 else args.precision
+    args.resume |= args.resume_anyway
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
     return args
@@ -231,6 +242,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems += _problem(parse_passes, args.passes)
         if 'model_type' in args.given:
             problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
+    if values.get('checkpoint_every'):
+        problems += _problem(parse_period, args.checkpoint_every)
     if values.get('ptp_threshold'):
         problems += _problem(parse_ptp_threshold, args.ptp_threshold)
     if values.get('fold'):

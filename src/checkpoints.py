@@ -4,8 +4,8 @@ from pathlib import Path
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import put_in_place, replace_file
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.utils import replace_file
 
 # What a saved pair of files was best at; '' are the weights after the last step.
 CRITERIA = ('_acc', '_loss', '')
@@ -16,12 +16,45 @@ def checkpoint_files(folder: Path, prefix: str, criterion: str) -> tuple[Path, P
     return folder / f'{prefix}.encoder{criterion}.pkl', folder / f'{prefix}.cls{criterion}.pkl'
 
 
-def save_model(model: SequenceClassifier, folder: Path, prefix: str, criterion: str) -> None:
-    """Write encoder and classifier as state dicts."""
+# Of a pair of files that must fit each other each appears whole, but not both at once. So a run writes both in full under
+# pending names, which tell the step they are of. What counts is which step a training state on disk, or the process at
+# work, says that a criterion was saved at; `settle` makes the files follow, and may be broken off anywhere and called again.
+
+def save_model(model: SequenceClassifier, folder: Path, prefix: str, criterion: str, step: int | None = None) -> None:
+    """Write encoder and classifier as state dicts; with a step under pending names, for `settle`, in place of older ones."""
     for module, path in zip((model.encoder, model.classifier), checkpoint_files(folder, prefix, criterion), strict=True):
         state = {name: tensor.detach().cpu() for name, tensor in module.state_dict().items()}
-        with replace_file(path) as temporary:
-            torch.save(state, temporary)
+        if step is not None:
+            _remove_pending(folder, path.name)
+            path = _pending(path, step)
+        with replace_file(path) as temporary, open(temporary, 'wb') as file:
+            torch.save(state, file)         # given a path, it tells a full disk without the system's words
+
+
+def _pending(path: Path, step: int) -> Path:
+    return path.with_name(f'.{path.name}.step{step}.pending')
+
+
+def _remove_pending(folder: Path, name: str) -> None:
+    for path in folder.glob(f'.{name}.step*.pending'):
+        path.unlink()
+
+
+def settle(folder: Path, prefix: str, saved: dict[str, int]) -> None:
+    """Let the pairs of a prefix be those that `saved`, criterion -> step, names, and remove pending ones of other steps.
+
+    Pairs of other criteria are an earlier run's and go too; those of a run that has saved nothing yet stay."""
+    for criterion in CRITERIA if saved else ():
+        encoder, classifier = checkpoint_files(folder, prefix, criterion)
+        if criterion not in saved:
+            encoder.unlink(missing_ok=True)
+            classifier.unlink(missing_ok=True)
+        elif _pending(classifier, saved[criterion]).exists():
+            if _pending(encoder, saved[criterion]).exists():
+                classifier.unlink(missing_ok=True)       # one of the pair may be missing, but never of another step
+                put_in_place(_pending(encoder, saved[criterion]), encoder)
+            put_in_place(_pending(classifier, saved[criterion]), classifier)
+    _remove_pending(folder, f'{prefix}.*')
 
 
 def remove_checkpoints(folder: Path, prefix: str) -> None:

@@ -11,7 +11,6 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from BERT.pytorch_pretrained_bert.file_utils import (
-    InputError,
     checkpoint_folder,
     config_file,
     sha256_of,
@@ -22,15 +21,11 @@ from src.checkpoints import remove_checkpoints
 from src.grid import Cell, Grid, check_grid, grid_cells
 from src.nli_data_processing import GlueTask, also_served, find_task, processors, task_folder
 from src.results import Results
+from src.run_lock import only_one
 from src.run_log import read_run
 from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
-
-try:
-    import fcntl
-except ImportError:        # Windows
-    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +64,7 @@ def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', r
     with _told_once():
         cells = {stage.folder: (cell, stage) for cell in grid_cells(grid) for stage in [student_stage(grid, cell)]}
         columns = {folder: _columns(cell, stage) for folder, (cell, stage) in cells.items()}
-    with _only_one(root), logging_redirect_tqdm():
+    with only_one(root / '.lock', 'output_dir'), logging_redirect_tqdm():
         comparison = Comparison(root, {folder: stage for folder, (_, stage) in cells.items()}, columns, keep_weights)
         return comparison.run(jobs, retry_failed)
 
@@ -87,22 +82,6 @@ def _told_once() -> Iterator[None]:
         yield
     finally:
         log.removeFilter(is_new)
-
-
-@contextlib.contextmanager
-def _only_one(root: Path) -> Iterator[None]:
-    """Within it, no other compare works in the folder. InputError when one does; the lock ends with its process.
-
-    Windows, which has no such lock, does not check."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / '.lock', 'w') as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f'--output_dir {root}: another compare is at work there; wait for it, or take another '
-                             'folder and give summary both --results') from None
-        yield
 
 
 class Comparison:

@@ -19,8 +19,8 @@ import envs
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.nli_data_processing import GlueTask, InputExample, processors, task_folder
-from src.utils import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +67,13 @@ class TokenizedSplit:
         """The same rows, longest first: attention takes neighbours together. The order in a batch changes no result."""
         return rows[np.argsort(-self.lengths[rows], kind='stable')]
 
-    def batches_by_length(self, batch_size: int) -> Iterator[np.ndarray]:
-        """All rows, longest first, in batches: for evaluation, where the composition of a batch has no effect.
+    def batches_by_length(self, batch_size: int, done: int = 0) -> Iterator[np.ndarray]:
+        """All rows but the first `done`, longest first, in batches: for evaluation, where the composition of a batch has no
+        effect.
 
         A batch has up to as many tokens as batch_size rows of max_seq_length, so short rows come many at a time: of
         MRPC's about 77 in place of 32, which gained 3 % at width 384."""
-        rows = self.by_length(np.arange(len(self)))
+        rows = self.by_length(np.arange(len(self)))[done:]
         ends, start = np.cumsum(self.lengths[rows], dtype=np.int64), 0
         while start < len(rows):
             tokens = ends[start] - self.lengths[rows[start]] + batch_size * self.max_seq_length
@@ -255,7 +256,7 @@ def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
     if tokens.labels is not None:
         arrays['labels'] = tokens.labels
     with replace_file(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary)
+        temporary.write_bytes(safetensors.numpy.save(arrays))
 
 
 def check_max_seq_length(max_seq_length: int, position_table: int) -> None:

@@ -13,6 +13,7 @@ from src.data_processing import TokenizedSplit
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, compute_metrics
+from src.stopping import stop_if_asked
 from src.utils import PRECISIONS, autocast
 
 
@@ -25,18 +26,19 @@ class Predictions(NamedTuple):
 
 
 def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
-            progress: str | None = None) -> Iterator[Predictions]:
-    """The model's outputs for all rows of a split, in batches by length, on the CPU in fp32.
+            progress: str | None = None, done: int = 0) -> Iterator[Predictions]:
+    """The model's outputs for all rows of a split but the first `done`, in batches by length, on the CPU in fp32.
 
     Until the last batch is taken, or the generator closed, the model is in evaluation mode, its layers laid out for that:
     it can neither train nor be saved. progress: what to call the bar; None: no bar."""
     device = next(model.parameters()).device
-    batches = list(split.batches_by_length(batch_size))
+    batches = list(split.batches_by_length(batch_size, done))
     was_training = model.training
     model.eval()
     try:
         with packed_for_inference(model.encoder, PRECISIONS[precision]):
             for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+                stop_if_asked()
                 with torch.inference_mode(), autocast(device, precision):
                     outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
                 yield Predictions(rows, *outputs)

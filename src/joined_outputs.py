@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import ROWS_AT_ONCE, SPLITS, fold_rows, hold_out, parse_fold
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
 from src.teacher_outputs import ResultWriter, TeacherOutputs
-from src.utils import replace_file
 
 Fold = tuple[TeacherOutputs, dict]      # a result file, and what it says of its teacher's fold (see runs.teacher_marks)
 

@@ -19,7 +19,8 @@ def nvidia_apex_amp():
 class MixedPrecision:
     """Forward context, backward and optimizer step in a precision: fp32, bf16 or fp16.
 
-    loss_scale: 0 for dynamic scaling, else the fixed scale (fp16 alone)."""
+    loss_scale: 0 for dynamic scaling, else the fixed scale (fp16 alone). `skipped`: steps that fp16's scaler left out, for
+    gradients beyond fp16's range."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, precision: str,
                  loss_scale: float = 0):
@@ -28,6 +29,8 @@ class MixedPrecision:
         if self.apex_amp:
             self.apex_amp.initialize(model, optimizer, opt_level='O1', loss_scale=loss_scale or 'dynamic', verbosity=0)
         fixed = {'init_scale': loss_scale, 'growth_factor': 1.0 + 1e-9, 'backoff_factor': 1.0 - 1e-9} if loss_scale else {}
+        self.updates = self.skipped = 0
+        optimizer.register_step_post_hook(self._count_update)        # apex and torch's scaler skip a step without a word
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == 'fp16' and not self.apex_amp, **fixed)
 
     def forward_context(self):
@@ -42,8 +45,25 @@ class MixedPrecision:
         else:
             self.scaler.scale(loss).backward()
 
-    def step(self) -> None:
-        """Update the weights, from unscaled gradients as BertAdam clips them, and clear the gradients."""
+    def _count_update(self, *_) -> None:
+        self.updates += 1
+
+    def step(self) -> bool:
+        """Update the weights, from unscaled gradients as BertAdam clips them, and clear the gradients; False where fp16's
+        scaler skipped the update."""
+        updates = self.updates
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        skipped = self.precision == 'fp16' and self.updates == updates
+        self.skipped += skipped
+        return not skipped
+
+    def state_dict(self) -> dict:
+        """The loss scale and the steps skipped, plain numbers."""
+        return {'scaler': self.apex_amp.state_dict() if self.apex_amp else self.scaler.state_dict(), 'skipped': self.skipped}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what state_dict told."""
+        (self.apex_amp or self.scaler).load_state_dict(state['scaler'])
+        self.skipped = state['skipped']

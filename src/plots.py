@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.run_log import chosen_by, read_run
 
 matplotlib.use('Agg')
@@ -24,27 +25,28 @@ def _new(columns: int):
 
 
 def _save(figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=150, format='png')
     plt.close(figure)
 
 
-def draw_training(loss_axis, score_axis, folder: Path, label: str, colour: str) -> None:
-    """A run's training loss (mean over the epoch so far) and its scores on dev or the holdout over the steps."""
+def draw_training(loss_axis, score_axis, folder: Path, run: dict, label: str, colour: str) -> None:
+    """A run's training loss (mean over the epoch so far) and its scores on dev or the holdout over the steps.
+
+    run: its record, as run.json has it."""
     train = pd.read_csv(folder / 'train_log.txt')
     scores = pd.read_csv(folder / 'eval_log.txt')
-    run = read_run(folder) or {}
-    score = run.get('metric', scores.columns[1])
+    score = run['metric']
     loss_axis.plot(train['global_steps'], train['loss'], colour, label=label)
     score_axis.plot(scores['global_steps'], scores[score], colour, marker='.', label=label)
     loss_axis.set(xlabel='step', ylabel='training loss (mean of the epoch so far)')
     score_axis.set(xlabel='step', ylabel=f'{chosen_by(run)} {score}')
 
 
-def plot_training_curves(folder: Path) -> Path:
-    """training_curve.png in a run folder, from its logs."""
+def plot_training_curves(folder: Path, run: dict) -> Path:
+    """training_curve.png in a run folder, from its logs and its record."""
     figure, axes = _new(2)
-    draw_training(*axes, folder, folder.name, COLOURS[0])
+    draw_training(*axes, folder, run, folder.name, COLOURS[0])
     path = folder / 'training_curve.png'
     _save(figure, path)
     return path
@@ -66,7 +68,7 @@ def plot_demo(path: Path, runs: dict[str, Path], confidence: np.ndarray, correct
     """Training curves of runs (label -> folder) beside the teacher's confidence histogram."""
     figure, axes = _new(3)
     for (label, folder), colour in zip(runs.items(), COLOURS, strict=False):
-        draw_training(axes[0], axes[1], folder, label, colour)
+        draw_training(axes[0], axes[1], folder, read_run(folder), label, colour)
     axes[1].legend()
     draw_confidence(axes[2], confidence, correct, thresholds)
     _save(figure, path)

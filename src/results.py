@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.utils import replace_file
+from BERT.pytorch_pretrained_bert.writing import replace_file
 
 FIRST = ('task', 'data', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
 LAST = ('seconds', 'sentences_a_second', 'error', 'run')

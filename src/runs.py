@@ -3,7 +3,6 @@ import argparse
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,28 @@ import torch
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, sha256_of, weights_file
-from src.argument_parser import TRAIN
+from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import GlueTask, processors, task_folder
 from src.plots import plot_training_curves
+from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
+from src.run_lock import only_one
 from src.run_log import chosen_by, read_run, write_run
+from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_file
 from src.training import Settings, Trainer
+from src.training_state import NEUTRAL, code_marks
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
 
 logger = logging.getLogger(__name__)
 
-# Flags that change nothing in what is computed, and the seed, which has a place of its own in a folder's name.
-NOT_CONFIGURATION = ('train_seed', 'PTP_seed', 'output_dir', 'log_every_step', 'given', 'recommended')
+# Arguments that are no settings: run.json does not have them.
+UNRECORDED = ('given', *SWITCHES)
+# Arguments that change nothing in what is computed, and the seed, which has a place of its own in a folder's name.
+NOT_CONFIGURATION = (*NEUTRAL, *UNRECORDED)
 
 
 # (a split, logits [R, C] of its rows) -> scores; a split -> a model's scores
@@ -81,10 +86,13 @@ def _lower_case(checkpoint: Path) -> bool:
         raise InputError(f'{path}: expected a JSON object with do_lower_case: {error}') from None
 
 
-def seed_run(given: int | None) -> int:
-    """Choose, announce and set the seed."""
-    seed = choose_seed(given)
-    logger.info('seed %d%s', seed, '' if given is not None else ' (drawn)')
+def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[int | str], Path]) -> int:
+    """Choose, announce and set the seed: the one given, else with --resume that of the run to go on with, else a drawn one.
+
+    log_folder: seed, or * for any -> the run's folder."""
+    earlier = earlier_seed(log_folder) if args.resume and given is None else None
+    seed = choose_seed(given if earlier is None else earlier)
+    logger.info('seed %d%s', seed, ' (drawn)' if given is None and earlier is None else '')
     set_seed(seed)
     return seed
 
@@ -180,7 +188,7 @@ def wiring_name(args: argparse.Namespace) -> str:
     return f'passes_{args.passes.replace(",", "-").replace(" ", "")}' if args.passes else args.model_type
 
 
-def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int) -> Path:
+def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """A student's folder: one for each configuration and seed."""
     configuration = {name: value for name, value in vars(args).items() if name not in NOT_CONFIGURATION}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
@@ -248,7 +256,7 @@ def teacher_marks(encoder: Path) -> dict[str, str]:
 
 def recorded_arguments(args: argparse.Namespace) -> dict:
     """A script's arguments as run.json has them."""
-    return {name: value for name, value in vars(args).items() if name not in ('given', 'recommended')}
+    return {name: value for name, value in vars(args).items() if name not in UNRECORDED}
 
 
 def divide(train: TokenizedSplit, dev: TokenizedSplit, rows: np.ndarray, held_out: np.ndarray) -> Roles:
@@ -267,20 +275,36 @@ def scorer(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, me
 
 
 def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, inputs: dict,
-                     extra: dict, score: Score, at_end: list[TokenizedSplit]) -> dict:
-    """Train, score the chosen state on the dev sets that are left for the end, write run.json and the curves into the
-    trainer's log folder, print the scores; returns the record."""
+                     extra: dict, score: Score, roles: Roles) -> dict:
+    """Train, score the chosen state on the dev sets that are left for the end, write the curves and run.json into the
+    trainer's log folder, print the scores; returns the record. With --resume it goes on from where a run was stopped.
+
+    No other process may be at work in the log folder (InputError). A signal leaves a training state there (Stopped)."""
     record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
               'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
-    started = time.time()
-    record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}')
-    record |= scores_at_end(trainer, score, at_end, record)
-    record['seconds'] = time.time() - started
+    made_by = record | {'code': code_marks(), 'config': trainer.model.config.to_dict(), 'rows': {
+        'train': trainer.split.identity(), roles.chosen_by: roles.chooser.identity(),
+        **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
     folder = trainer.log.folder
-    write_run(folder, record)
-    plot_training_curves(folder)
+    with only_one(folder / '.lock', 'output_dir'), signals_held():
+        finished = finished_run(args, folder, made_by)
+        if finished:
+            trainer.forget_state()
+            return finished
+        state = state_to_resume(args, folder, made_by)
+        try:
+            record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}', made_by, state)
+            record |= scores_at_end(trainer, score, roles.at_end, record)
+        except Stopped as stop:
+            trainer.keep_state()
+            stop.advice = f'{trainer.steps} of {trainer.total_steps} steps are done; to go on: {command_to_resume()}'
+            raise
+        record['seconds'] = trainer.seconds
+        plot_training_curves(folder, record)
+        write_run(folder, record)              # the last file: it says that the run has ended
+        trainer.forget_state()
     log_scores(record)
     logger.info('saved in %s', trainer.folder)
     return record
@@ -312,6 +336,6 @@ def log_scores(record: dict) -> None:
 def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) -> Settings:
     """The trainer's settings from the flags."""
     names = ('train_batch_size', 'gradient_accumulation_steps', 'num_train_epochs', 'learning_rate', 'warmup_proportion',
-             'log_every_step', 'saving_criterion_acc', 'saving_criterion_loss', 'loss_scale')
+             'log_every_step', 'saving_criterion_acc', 'saving_criterion_loss', 'loss_scale', 'checkpoint_every')
     return Settings(**{name: getattr(args, name) for name in names}, eval_every=args.eval_every or task.eval_every,
                     seed=seed, precision=setup.precision)

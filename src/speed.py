@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import TokenizedSplit
 from src.saved_runs import SavedRun, has_weights, load_run
-from src.utils import replace_file
 
 SPEED_FILE = 'speed.txt'      # beside run.json: sentences a second
 ROWS = 1024                   # at most so many rows of dev are predicted

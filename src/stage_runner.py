@@ -1,4 +1,5 @@
 """Stages as processes: each after those whose files it reads, several at a time, none outliving this process."""
+import contextlib
 import ctypes
 import os
 import shlex
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -14,9 +16,13 @@ from pathlib import Path
 from typing import TextIO
 
 import envs
+from src.dump_journal import JOURNAL
 from src.stages import Stage
+from src.training_state import STATE_FILE
 
 LOG = 'log.txt'               # in a stage's folder: its command and what it printed
+REFUSED = 2                   # the exit code of a script that its input, here what it was to go on from, does not suit
+SECONDS_TO_STOP = 10          # before a process that was told to stop is killed
 KILLED = -9                   # the code of a process that was killed; Windows has no signal.SIGKILL to name it by
 # Found here, for between fork and exec little more than system calls is safe.
 PRCTL = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
@@ -29,7 +35,8 @@ def is_ready(stage: Stage, root: Path) -> bool:
 
 
 class StageRunner:
-    """Runs stages of a comparison in `root` as processes of `threads` threads each; on leaving its context, all end."""
+    """Runs stages of a comparison in `root` as processes of `threads` threads each; on leaving its context, all end, after
+    keeping a training state where they can."""
 
     def __init__(self, root: Path, threads: int):
         self.root = root
@@ -46,16 +53,27 @@ class StageRunner:
         with self.lock:
             self.stopped = True
             for process in self.running:
+                process.terminate()
+            until = time.monotonic() + SECONDS_TO_STOP
+            for process in self.running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, until - time.monotonic()))
                 process.kill()
 
     def __call__(self, stage: Stage) -> str | None:
-        """Run a stage from the start; returns its error in one line, or None."""
+        """Run a stage, from where an earlier one was stopped if it can go on; returns its error in one line, or None."""
         folder = self.root / stage.folder
+        words = [stage.script, *stage.command(self.root)]
         try:
+            if _can_go_on(folder):
+                with open(folder / LOG, 'a', encoding='utf-8') as log:
+                    code = self._run([*words, '--resume'], log)
+                if code != REFUSED:                        # by its code, say, which is a newer version
+                    return None if code == 0 else _error(folder / LOG, code)
             shutil.rmtree(folder, ignore_errors=True)      # an earlier run that was stopped half-way
             folder.mkdir(parents=True)
             with open(folder / LOG, 'w', encoding='utf-8') as log:
-                code = self._run([stage.script, *stage.command(self.root)], log)
+                code = self._run(words, log)
             return None if code == 0 else _error(folder / LOG, code)
         except (OSError, subprocess.SubprocessError) as problem:
             return f'{type(problem).__name__}: {problem}'
@@ -75,6 +93,11 @@ class StageRunner:
         with self.lock:
             self.running.discard(process)
         return code
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Whether a stopped run or dump has left in a folder what it can go on from."""
+    return any(folder.rglob(STATE_FILE)) or any(folder.glob(f'.*{JOURNAL}'))
 
 
 def _end_with(parent: int) -> None:

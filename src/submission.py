@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.evaluation import predicted_labels
 from src.nli_data_processing import GlueTask
-from src.utils import replace_file
 
 
 def prediction_words(task: GlueTask, logits: np.ndarray) -> list[str]:

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.grid import METHODS
 from src.plots import plot_scores
 from src.results import DEV, HOLDOUT, SCOPE, SETTING_STAGES, read_results
-from src.utils import replace_file
 
 logger = logging.getLogger(__name__)
 

@@ -21,10 +21,12 @@ import safetensors
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import writing
 from src.data_processing import TokenizedSplit
+from src.dump_journal import DumpJournal
 from src.evaluation import Predictions
 from src.nli_data_processing import GlueTask
-from src.utils import replace_file
+from src.stopping import Stopped
 
 # Layer states are normalised to about unit size, where fp16 rounds finer than bf16 and takes half of fp32's room.
 STATE_TYPE = np.dtype('float16')
@@ -40,9 +42,12 @@ def result_file(task: GlueTask, teacher_layers: int, patient: bool) -> Path:
 
 
 class ResultWriter:
-    """Fills a result file of known shape, rows in any order. Use `write_results`."""
+    """Fills a result file of known shape, rows in any order. Use `write_results`.
 
-    def __init__(self, path: Path, tensors: dict[str, tuple[np.dtype, tuple[int, ...]]], metadata: dict[str, str]):
+    resumed: go on with a file that another writer has begun; InputError when that was for other contents."""
+
+    def __init__(self, path: Path, tensors: dict[str, tuple[np.dtype, tuple[int, ...]]], metadata: dict[str, str],
+                 resumed: bool = False):
         header, end = {'__metadata__': metadata}, 0
         # Wide types first, so that each tensor starts at a multiple of its type's size.
         self.tensors = dict(sorted(tensors.items(), key=lambda item: -item[1][0].itemsize))
@@ -54,10 +59,15 @@ class ResultWriter:
         text = json.dumps(header).encode()
         text += b' ' * (-len(text) % 64)
         self.start = 8 + len(text)
-        self.file = open(path, 'wb')
-        self.file.write(len(text).to_bytes(8, 'little') + text)
-        self.file.truncate(self.start + end)
-        self.file.flush()
+        begins = len(text).to_bytes(8, 'little') + text
+        self.file = open(path, 'rb+' if resumed else 'wb+')
+        if resumed and (self.file.read(self.start) != begins or os.path.getsize(path) != self.start + end):
+            raise InputError(f'--resume: {path} was begun with other rows, another teacher or --all_layers; remove it, or '
+                             'leave --resume out')
+        if not resumed:
+            self.file.write(begins)
+            self.file.truncate(self.start + end)
+            self.file.flush()
 
     def put(self, name: str, rows: np.ndarray | None, values: np.ndarray) -> None:
         """Write values[i] as row rows[i] of a tensor, or, with rows None, the whole tensor."""
@@ -71,6 +81,16 @@ class ResultWriter:
         for row, value in zip(rows.tolist(), values, strict=True):
             _write_at(self.file.fileno(), value.tobytes(), at + row * size)
 
+    def read(self, name: str) -> np.ndarray:
+        """A whole tensor as it was put."""
+        dtype, shape = self.tensors[name]
+        data = os.pread(self.file.fileno(), dtype.itemsize * int(np.prod(shape)), self.start + self.offsets[name])
+        return np.frombuffer(data, dtype).reshape(shape).copy()
+
+    def sync(self) -> None:
+        """Have all that was put on disk."""
+        os.fsync(self.file.fileno())
+
 
 def _write_at(descriptor: int, data: bytes, at: int) -> None:
     while data:
@@ -80,11 +100,13 @@ def _write_at(descriptor: int, data: bytes, at: int) -> None:
 
 def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: dict[str, Iterable[Predictions]],
                   scores: Callable[[str, np.ndarray], dict], shape: tuple[int, int, int], patient: bool,
-                  made_by: dict[str, str]) -> None:
+                  made_by: dict[str, str], journal: DumpJournal | None = None) -> None:
     """Write a result file from streams of predictions, one for each split.
 
     scores: (split name, logits [N, C]) -> {'loss', 'acc', 'answers': bool [N]} for a split with labels;
-    shape: (classes, hidden, teacher layers); made_by: words about the teacher for the metadata."""
+    shape: (classes, hidden, teacher layers); made_by: words about the teacher for the metadata; journal: its rows are in the
+    file already, and the streams have the others. When a stream raises Stopped, the journal tells of what was written."""
+    journal = journal or DumpJournal(path)
     classes, hidden, layers = shape
     tensors = {}
     for name, split in splits.items():
@@ -97,23 +119,44 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
             tensors[f'{name}.loss'] = tensors[f'{name}.acc'] = (np.dtype('float64'), ())
             tensors[f'{name}_labels'] = (split.labels.dtype, (rows,))
             tensors[f'{name}_pred_answers'] = (np.dtype('bool'), (rows,))
-    metadata = {'format': 'peakd teacher results 1', **made_by}
-    metadata |= {name: json.dumps(split.identity()) for name, split in splits.items()}
-    with replace_file(path) as temporary:
-        writer = ResultWriter(temporary, tensors, metadata)
-        with writer.file:
-            for name, split in splits.items():
-                _write_split(writer, name, split, predictions[name], scores, patient)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            writer = ResultWriter(journal.part, tensors, result_metadata(splits, made_by), bool(journal.rows))
+            with writer.file:
+                for name, split in splits.items():
+                    _write_split(writer, name, split, predictions[name], scores, patient, journal)
+            journal.finish()
+        finally:
+            journal.give_up()
+
+
+def result_metadata(splits: dict[str, TokenizedSplit], made_by: dict[str, str]) -> dict[str, str]:
+    """What a result file says that it was made from: words about the teacher, and each split's rows."""
+    return {'format': 'peakd teacher results 1', **made_by,
+            **{name: json.dumps(split.identity()) for name, split in splits.items()}}
 
 
 def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predictions: Iterable[Predictions],
-                 scores: Callable[[str, np.ndarray], dict], patient: bool) -> None:
-    logits = np.empty(writer.tensors[f'{name}.pred_logit'][1], np.float32)
-    for batch in predictions:
-        logits[batch.rows] = batch.logits.numpy()
-        writer.put(f'{name}.pooled_feature_maps', batch.rows, batch.pooled.numpy())
-        if patient:
-            writer.put(f'{name}.feature_maps', batch.rows, batch.cls_states.numpy())
+                 scores: Callable[[str, np.ndarray], dict], patient: bool, journal: DumpJournal) -> None:
+    logits = writer.read(f'{name}.pred_logit')
+
+    def note() -> None:
+        writer.put(f'{name}.pred_logit', None, logits)
+        writer.sync()
+        journal.note()
+    try:
+        for batch in predictions:
+            logits[batch.rows] = batch.logits.numpy()
+            writer.put(f'{name}.pooled_feature_maps', batch.rows, batch.pooled.numpy())
+            if patient:
+                writer.put(f'{name}.feature_maps', batch.rows, batch.cls_states.numpy())
+            journal.rows[name] = journal.rows.get(name, 0) + len(batch.rows)
+            if journal.due():
+                note()
+    except Stopped:
+        note()
+        raise
     writer.put(f'{name}.pred_logit', None, logits)
     if split.labels is not None:
         result = scores(name, logits)

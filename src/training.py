@@ -15,15 +15,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from BERT.pytorch_pretrained_bert import BertAdam
+from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.optimization import no_decay_groups
-from src.checkpoints import remove_checkpoints, save_model
+from BERT.pytorch_pretrained_bert.writing import remove_temporaries
+from src.checkpoints import checkpoint_files, save_model, settle
 from src.data_processing import TokenizedSplit
 from src.KD_loss import distillation_loss, patience_loss
 from src.mixed_precision import MixedPrecision
 from src.modeling import SequenceClassifier
 from src.run_log import RunLog
+from src.stopping import stop_if_asked
 from src.teacher_outputs import TeacherOutputs
-from src.utils import epoch_order
+from src.training_state import STATE_FILE, Period, random_state, set_random_state, write_state
+from src.utils import RunError, epoch_order
 
 PAGES_KEPT_STEPS = 200   # steps after which the pages read of a teacher's result file are given back
 
@@ -89,14 +93,18 @@ class Settings:
     loss_scale: float
     seed: int
     precision: str
+    checkpoint_every: str | None = None
 
 
 class Trainer:
     """Trains a model on rows of a split and keeps, in a folder, its best states by metric and by loss and its last one.
 
     evaluate: () -> scores, with `loss`, on the rows that choose; metric: the score that decides; prefix: of the
-    checkpoint files; log_folder: for the logs; rows: numbers of the rows to learn from, None for all; chosen_by: what
-    the rows that choose are called, dev or holdout."""
+    checkpoint files; log_folder: for the logs and the training state; rows: numbers of the rows to learn from, None for
+    all; chosen_by: what the rows that choose are called, dev or holdout. Nothing is written before `train`."""
+
+    # What a training state holds of these, as JSON; weights, averages and generators are beside it.
+    PROGRESS = ('steps', 'evaluated_at', 'seen', 'best', 'last', 'saved', 'evaluation_seconds')
 
     def __init__(self, model: SequenceClassifier, split: TokenizedSplit, objective: Objective, settings: Settings,
                  evaluate: Callable[[], dict[str, float]], metric: str, folder: Path, prefix: str,
@@ -111,25 +119,59 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.mixed_precision = MixedPrecision(model, self.optimizer, self.device, settings.precision,
                                               settings.loss_scale)
-        self.log = RunLog(log_folder)
-        remove_checkpoints(folder, prefix)     # an earlier run's best state is not this one's
+        self.log, self.state_file = RunLog(log_folder), log_folder / STATE_FILE
+        self.checkpoint = Period(settings.checkpoint_every)
+        self.made_by: dict = {}
+        self.kept: tuple | None = None           # how far the state on disk is; None: there is none
+        self.steps = self.evaluated_at = 0       # steps done; how many were when dev was scored last
+        self.sums, self.seen = torch.zeros(5, device=self.device), 0      # of losses over the epoch's rows; how many
+        self.unchecked: list[tuple[int, np.ndarray, Tensor]] = []         # step, rows, its loss and gradients' norms [2]
         self.best: dict[str, tuple[float, dict]] = {}    # 'metric', 'loss' -> (value, scores) at the best step
         self.last: dict[str, float] = {}
-        self.saved: set[str] = set()
-        self.evaluation_seconds = 0.0
+        self.saved: dict[str, int] = {}          # criterion -> the step of its saved state
+        self.clock_zero, self.evaluation_seconds = time.perf_counter(), 0.0
 
-    def train(self, name: str) -> dict:
-        """Run all steps; returns the scores at the best and the last step, and seconds. `name` stands at the bar."""
-        started = time.perf_counter()
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run so far, in earlier processes too."""
+        return time.perf_counter() - self.clock_zero
+
+    def _begin(self, made_by: dict, state: dict | None) -> None:
+        """Go on from a training state, or from the start: then what an earlier run left goes, but for weights that this one
+        has no successor of yet."""
+        self.made_by, self.clock_zero = made_by, time.perf_counter()
+        for folder, prefix in ((self.folder, f'{self.prefix}.'), (self.log.folder, '')):
+            remove_temporaries(folder, prefix)
+        if state is None:
+            self.state_file.unlink(missing_ok=True)
+            self.log.begin()
+        else:
+            self._load_state(state)
+            self.log.cut_back(state['progress']['log_bytes'])
+            self.kept = self._position()
+        settle(self.folder, self.prefix, self.saved)
+
+    def train(self, name: str, made_by: dict | None = None, state: dict | None = None) -> dict:
+        """Run all steps, or those that a training state leaves; returns the scores at the best and the last step, and
+        seconds. `name` stands at the bar; made_by: what new states say that the run was made by.
+
+        Where signals are held, one raises Stopped between two steps or in an evaluation. RunError when a loss or a gradient
+        is not finite."""
+        self._begin(made_by or {}, state)
         self.model.train()
-        with tqdm(total=self.total_steps, desc=name, unit='step') as progress:
-            for epoch in range(math.ceil(self.total_steps / self.steps_per_epoch)):
+        with tqdm(total=self.total_steps, initial=self.steps, desc=name, unit='step') as progress:
+            self._evaluate_if_due()
+            for epoch in range(self.steps // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch)):
                 self._train_epoch(epoch, progress)
-        self._save('')
-        seconds = time.perf_counter() - started
+        if '' not in self.saved:
+            self._save('')
+        if self.kept:
+            self.keep_state()                    # lets the final pair, and best ones that wait, take their names
+        seconds = self.seconds
         scores = {'saved': self._saved_scores(), 'last': self.last, 'best': self.best['metric'][1],
                   'lowest_loss': self.best['loss'][1]}
         return {'steps': self.total_steps, **{f'{self.chosen_by}_{state}': of_state for state, of_state in scores.items()},
+                'skipped_steps': self.mixed_precision.skipped,
                 'seconds_training': seconds - self.evaluation_seconds, 'seconds_evaluation': self.evaluation_seconds}
 
     def _saved_scores(self) -> dict[str, float]:
@@ -139,25 +181,25 @@ class Trainer:
         return self.best['loss'][1] if '_loss' in self.saved else self.last
 
     def _train_epoch(self, epoch: int, progress: tqdm) -> None:
+        """The steps of an epoch that are left, with what is due after each."""
         order = self.rows[epoch_order(self.settings.seed, epoch, len(self.rows))]
-        sums, seen = torch.zeros(5, device=self.device), 0
-        for step in range(self.steps_per_epoch):
-            global_step = epoch * self.steps_per_epoch + step + 1
+        if self.steps == epoch * self.steps_per_epoch:
+            self.sums, self.seen = torch.zeros(5, device=self.device), 0
+        while self.steps < min((epoch + 1) * self.steps_per_epoch, self.total_steps):
+            step = self.steps - epoch * self.steps_per_epoch
             rows = order[step * self.settings.train_batch_size:(step + 1) * self.settings.train_batch_size]
-            sums += self._train_step(rows)
-            seen += len(rows)
-            last = global_step == self.total_steps
-            if global_step % self.settings.log_every_step == 0 or last:
-                means = dict(zip(('loss', 'kd', 'ce', 'patience', 'acc'), (sums / seen).tolist(), strict=True))
-                self.log.train_row(epoch, global_step, step, means)
-                progress.set_postfix(loss=f'{means["loss"]:.4f}', **self._postfix(), refresh=False)
+            self.sums += self._train_step(rows)
+            self.seen += len(rows)
+            self.steps += 1
+            if self.steps % self.settings.log_every_step == 0 or self.steps == self.total_steps:
+                self._log_means(epoch, step, progress)
             progress.update()
-            if self.objective.teacher and global_step % PAGES_KEPT_STEPS == 0:
+            if self.objective.teacher and self.steps % PAGES_KEPT_STEPS == 0:
                 self.objective.teacher.forget_pages()
-            if self._evaluation_due(epoch, step) or last:
-                self._evaluate(epoch, global_step)
-            if last:
-                return
+            self._evaluate_if_due()
+            if self.checkpoint.due(self.steps):
+                self.keep_state()
+            stop_if_asked()
 
     def _train_step(self, rows: np.ndarray) -> Tensor:
         """One update from a batch, in gradient_accumulation_steps parts; returns the losses' sums over its rows."""
@@ -169,27 +211,72 @@ class Trainer:
             losses = self.objective(part, logits, cls_states)
             self.mixed_precision.backward(losses.total * (len(part) / len(rows)))
             sums += torch.stack([loss.detach() for loss in losses]) * len(part)
-        self.mixed_precision.step()
+        updated = self.mixed_precision.step()
+        norms = self.optimizer.grad_norms if updated else 0.0      # of a skipped step fp16's scaler has seen to it
+        self.unchecked.append((self.steps + 1, rows, torch.stack((sums[0], torch.as_tensor(norms, device=self.device)))))
         return sums
 
-    def _evaluation_due(self, epoch: int, step: int) -> bool:
-        """At every epoch's end, and from the second epoch on every eval_every steps."""
-        return step + 1 == self.steps_per_epoch or (epoch > 0 and (step + 1) % self.settings.eval_every == 0)
+    def _log_means(self, epoch: int, step: int, progress: tqdm) -> None:
+        self._check_finite()
+        means = dict(zip(('loss', 'kd', 'ce', 'patience', 'acc'), (self.sums / self.seen).tolist(), strict=True))
+        self.log.train_row(epoch, self.steps, step, means)
+        progress.set_postfix(loss=f'{means["loss"]:.4f}', **self._postfix(), refresh=False)
 
-    def _evaluate(self, epoch: int, global_step: int) -> None:
+    def _check_finite(self) -> None:
+        """RunError when a step since the last check had a loss or a gradient that is not finite.
+
+        Called where the device is waited for anyway, and before anything is kept of the weights."""
+        unchecked, self.unchecked = self.unchecked, []
+        values = torch.stack([values for _, _, values in unchecked]).tolist() if unchecked else []
+        for (step, rows, _), of_step in zip(unchecked, values, strict=True):
+            for what, value in zip(('loss', 'gradient'), of_step, strict=True):
+                if not math.isfinite(value):
+                    raise self._not_finite(step, what, value, rows)
+
+    def _not_finite(self, step: int, what: str, value: float, rows: np.ndarray | None = None) -> RunError:
+        """The error that says so, with the rows of the batch and the last good state of the run."""
+        batch = '' if rows is None else f'rows of train (counted from 0): {", ".join(map(str, sorted(rows)))}; '
+        kept = 'there is no checkpoint yet (--checkpoint_every keeps some)'
+        if self.kept:
+            kept = f'the last checkpoint is {self.state_file}, of step {self.kept[0]}; --resume goes on from there'
+        elif self.saved:
+            criterion = max(self.saved, key=self.saved.get)
+            encoder, _ = checkpoint_files(self.folder, self.prefix, criterion)
+            kept = f'the last checkpoint is {encoder}, of step {self.saved[criterion]}'
+        return RunError(f'step {step} of {self.total_steps}: the {what} is not finite ({value}); {batch}{kept}')
+
+    def _evaluation_due(self) -> bool:
+        """At the end of each epoch and of the training, and from the second epoch on every eval_every steps."""
+        epoch, step = divmod(self.steps - 1, self.steps_per_epoch)
+        return self.steps != self.evaluated_at and (
+            step + 1 == self.steps_per_epoch or self.steps == self.total_steps
+            or (epoch > 0 and (step + 1) % self.settings.eval_every == 0))
+
+    def _evaluate_if_due(self) -> None:
+        if not self._evaluation_due():
+            return
+        self._check_finite()
         started = time.perf_counter()
-        scores = self.evaluate()
-        self.last = {**scores, 'global_step': global_step}
-        self.log.eval_row(epoch, global_step, scores)
-        if self._is_best('metric', scores[self.metric]) and scores[self.metric] > self.settings.saving_criterion_acc:
-            self._save('_acc')
-        if self._is_best('loss', -scores['loss']) and scores['loss'] < self.settings.saving_criterion_loss:
-            self._save('_loss')
-        self.evaluation_seconds += time.perf_counter() - started
+        try:
+            scores = self.evaluate()
+            if not math.isfinite(scores['loss']):
+                raise self._not_finite(self.steps, f'loss on {self.chosen_by}', scores['loss'])
+            self.last, self.evaluated_at = {**scores, 'global_step': self.steps}, self.steps
+            self.log.eval_row((self.steps - 1) // self.steps_per_epoch, self.steps, scores)
+            if self._is_best('metric', scores[self.metric]) and scores[self.metric] > self.settings.saving_criterion_acc:
+                self._save('_acc')
+            if self._is_best('loss', -scores['loss']) and scores['loss'] < self.settings.saving_criterion_loss:
+                self._save('_loss')
+        finally:
+            self.evaluation_seconds += time.perf_counter() - started
 
     def _save(self, criterion: str) -> None:
-        save_model(self.model, self.folder, self.prefix, criterion)
-        self.saved.add(criterion)
+        """Save the weights as those of a criterion. While a training state is on disk the files wait under pending names for
+        the next one, so that the state and the pairs that it tells of are always of the same step."""
+        save_model(self.model, self.folder, self.prefix, criterion, self.steps)
+        self.saved[criterion] = self.steps
+        if not self.kept:
+            settle(self.folder, self.prefix, self.saved)
 
     def _is_best(self, criterion: str, value: float) -> bool:
         """Whether `value` is above all earlier ones; if so, it and the last scores are the best."""
@@ -199,4 +286,48 @@ class Trainer:
         return True
 
     def _postfix(self) -> dict[str, str]:
-        return {f'{self.chosen_by}_{self.metric}': f'{self.last[self.metric]:.4f}'} if self.last else {}
+        scores = {f'{self.chosen_by}_{self.metric}': f'{self.last[self.metric]:.4f}'} if self.last else {}
+        return scores | ({'skipped': str(self.mixed_precision.skipped)} if self.mixed_precision.skipped else {})
+
+    # The training state
+
+    def _position(self) -> tuple:
+        return self.steps, self.evaluated_at, '' in self.saved
+
+    def keep_state(self) -> None:
+        """Write the training state, unless that on disk is as far, and let the pairs of files that it tells of take their
+        names."""
+        if self.kept == self._position():
+            return
+        self._check_finite()
+        progress = {name: getattr(self, name) for name in self.PROGRESS}
+        progress |= {'seconds': self.seconds, 'log_bytes': self.log.lengths()}
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        write_state(self.state_file, self.made_by, progress, {
+            'sums': self.sums, 'model': self.model.state_dict(), 'precision': self.mixed_precision.state_dict(),
+            'optimizer': {names[parameter]: state for parameter, state in self.optimizer.state.items()},
+            'random': random_state()})
+        self.kept = self._position()
+        settle(self.folder, self.prefix, self.saved)
+
+    def _load_state(self, state: dict) -> None:
+        for name in self.PROGRESS:
+            setattr(self, name, state['progress'][name])
+        self.clock_zero -= state['progress']['seconds']
+        self.sums = state['sums'].to(self.device)
+        try:
+            self.model.load_state_dict(state['model'])
+        except RuntimeError as error:
+            raise InputError(f'--resume_anyway: {self.state_file} is of a model of another shape: {error}') from None
+        self.mixed_precision.load_state_dict(state['precision'])
+        for name, parameter in self.model.named_parameters():
+            if name in state['optimizer']:
+                self.optimizer.state[parameter] = {
+                    key: torch.empty_like(parameter).copy_(value) if isinstance(value, Tensor) else value
+                    for key, value in state['optimizer'][name].items()}
+        set_random_state(state['random'])
+
+    def forget_state(self) -> None:
+        """Remove the training state: the run has ended and needs it no more."""
+        self.state_file.unlink(missing_ok=True)
+        self.kept = None

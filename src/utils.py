@@ -1,35 +1,57 @@
-"""What every script needs: errors as one line, seeds, devices, precision, memory, files that appear whole."""
+"""What every script needs: errors as one line, seeds, devices, precision, memory."""
 import contextlib
 import ctypes
 import logging
 import os
 import random
+import signal
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.stopping import Stopped, stop_signals
 
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
+class RunError(RuntimeError):
+    """A run cannot go on, through no fault of its input's form; the message is one line. The scripts leave with code 1."""
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main: what is wrong with the user's input becomes one line and exit code 2.
+    """Run a script's main. One line and an exit code tell what ended it: 2, what is wrong with the user's input or files;
+    1, a RunError; 128 + its number, a signal.
 
     With PEAKD_DEBUG set the traceback is shown."""
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     try:
-        main()
-    except (InputError, OSError) as error:
-        if os.environ.get('PEAKD_DEBUG'):
-            raise
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        sys.exit(2)
+        with stop_signals():
+            main()
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        _leave(error, str(stop), 128 + stop.number)
+    except RunError as error:
+        _leave(error, f'error: {error}', 1)
+    except OSError as error:
+        _leave(error, f'error: {_in_words(error)}', 2)
+    except InputError as error:
+        _leave(error, f'error: {error}', 2)
+
+
+def _leave(error: BaseException, line: str, code: int) -> None:
+    if os.environ.get('PEAKD_DEBUG'):
+        raise error
+    print(' '.join(line.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def _in_words(error: OSError) -> str:
+    return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
 
 
 def choose_seed(seed: int | None) -> int:
@@ -90,18 +112,3 @@ def keep_freed_memory() -> None:
 def versions() -> dict[str, str]:
     """Versions of what results depend on."""
     return {'python': sys.version.split()[0], 'torch': torch.__version__, 'numpy': np.__version__}
-
-
-@contextlib.contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, whole, at the end; what goes wrong leaves `path` as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        yield temporary
-        with open(temporary, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

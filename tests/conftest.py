@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -154,6 +155,13 @@ class Workspace:
         done = subprocess.run([sys.executable, str(script), *flags], cwd=cwd, capture_output=True, text=True,
                               env=os.environ | self.variables | variables)
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def start(self, script: str | Path, *flags: str, **options) -> subprocess.Popen:
+        """A script in a process of its own that is not waited for; SIGINT reaches it wherever the tests run."""
+        # A shell starts what runs in its background with SIGINT ignored
+        return subprocess.Popen([sys.executable, str(script), *flags], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, env=os.environ | self.variables,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options)
 
     def call(self, script: str, *flags: object, cwd: Path = ROOT) -> Outcome:
         """A script in this process, errors handled as the script does: far cheaper than `run`."""

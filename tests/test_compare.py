@@ -35,6 +35,8 @@ from src.speed import SPEED_FILE
 from src.stage_runner import LOG, StageRunner, _end_with
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
+from src.training import Trainer
+from src.training_state import code_marks
 
 BENCHMARK = 'run_glue_benchmark.py'
 BRIEF = ('precision=fp32', 'num_train_epochs=1', 'learning_rate=1e-3', 'teacher.num_train_epochs=2',
@@ -552,7 +554,7 @@ def test_the_script_can_be_imported_on_windows(monkeypatch):
     monkeypatch.setattr(ctypes, 'CDLL', None)
     monkeypatch.delattr(signal, 'SIGKILL')
     monkeypatch.setitem(sys.modules, 'fcntl', None)
-    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.stage_runner'):
+    for name in (BENCHMARK.removesuffix('.py'), 'src.compare', 'src.run_lock', 'src.stage_runner'):
         monkeypatch.delitem(sys.modules, name)
     importlib.import_module(BENCHMARK.removesuffix('.py'))
 
@@ -568,7 +570,7 @@ def test_one_compare_at_a_time(again, calls):
     with open(folder_of(again) / '.lock', 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         outcome = compare(again)
-    assert outcome.code == 2 and 'another compare' in outcome.err
+    assert outcome.code == 2 and 'another process is at work' in outcome.err
 
 
 @pytest.mark.parametrize('flags, said', [
@@ -616,7 +618,54 @@ def test_stopping_ends_what_runs(tmp_path, monkeypatch):
                 time.sleep(0.01)
             raise KeyboardInterrupt
         thread.join(10)
-        assert codes == [-signal.SIGKILL] == [runner._run(['sleep.py'], log)]      # none is started afterwards
+        assert codes == [-signal.SIGTERM]
+        assert runner._run(['sleep.py'], log) == -signal.SIGKILL      # none is started afterwards
+
+
+def test_a_process_that_does_not_stop_is_killed(tmp_path, monkeypatch):
+    (tmp_path / 'deaf.py').write_text('import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+                                      'open("deaf", "w"); time.sleep(60)')
+    monkeypatch.setattr(envs, 'PROJECT_FOLDER', tmp_path)
+    monkeypatch.setattr('src.stage_runner.SECONDS_TO_STOP', 0.2)
+    monkeypatch.chdir(tmp_path)
+    runner, codes = StageRunner(tmp_path, 1), []
+    with open(tmp_path / LOG, 'w', encoding='utf-8') as log:
+        thread = threading.Thread(target=lambda: codes.append(runner._run(['deaf.py'], log)))
+        with runner:
+            thread.start()
+            while not (tmp_path / 'deaf').exists():
+                time.sleep(0.01)
+        thread.join(10)
+    assert codes == [-signal.SIGKILL]
+
+
+def test_a_stopped_stage_goes_on(again, calls, monkeypatch):
+    """From its training state; from the start where that is of another version."""
+    wanted, run = table_of(again), rows_of(again)[0]['run']
+    folder = folder_of(again) / run
+    train = Trainer._train_step
+
+    def stop_in_the_middle():
+        """As Ctrl-C leaves a stage."""
+        (folder / 'run.json').unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(StageRunner, '_run', lambda self, words, log: importlib.import_module(TRAIN[:-3]).main(words[1:]))
+            patch.setattr(Trainer, '_train_step', stopping)
+            assert compare(again, methods='pkd').code == 130
+        assert (folder / 'training_state.pt').is_file() and not (folder / 'run.json').exists()
+
+    def stopping(trainer, rows):
+        os.kill(os.getpid(), signal.SIGINT)
+        return train(trainer, rows)
+    steps = []
+    monkeypatch.setattr(Trainer, '_train_step', lambda trainer, rows: (steps.append(trainer.steps), train(trainer, rows))[1])
+    for version, first in ((code_marks, 1), (lambda: {'src/training.py': 'another'}, 0)):
+        stop_in_the_middle()
+        steps.clear()
+        monkeypatch.setattr('src.runs.code_marks', version)
+        assert compare(again, methods='pkd').code == 0
+        assert steps[0] == first and not (folder / 'training_state.pt').exists()
+        assert table_of(again) == wanted
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='prctl is Linux')

@@ -3,11 +3,11 @@ import pytest
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import recommended_settings
-from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
+from src.argument_parser import FLAGS, PTP, SWITCHES, TEACHER, TRAIN, parse
 
 SHARED = {'task': 'MRPC', 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
           'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
-          'fp16': False, 'precision': 'auto'}
+          'fp16': False, 'precision': 'auto', 'checkpoint_every': None}
 FITTING = SHARED | {
     'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None,
     'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
@@ -32,7 +32,7 @@ OTHER = {
     'alpha': ('0', 0.0), 'T': ('2', 2.0), 'beta': ('10', 10.0), 'normalize_patience': ('False', False),
     'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
-    'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'),
+    'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'), 'checkpoint_every': ('10m', '10m'),
 }
 
 
@@ -43,7 +43,8 @@ def arguments(script, *flags):
 @pytest.mark.parametrize('script', DEFAULTS)
 def test_flags_and_defaults(script):
     found = arguments(script)
-    assert found.pop('given') == [] and found.pop('recommended', False) is False
+    assert found.pop('given') == []
+    assert {found.pop(name) for name, (scripts, _) in SWITCHES.items() if script in scripts} == {False}
     assert found == DEFAULTS[script]
 
 
@@ -187,6 +188,9 @@ def test_published_settings_of_bert_base():
     ('--gradient_accumulation_steps 64', ['--gradient_accumulation_steps', '64', '--train_batch_size', '32']),
     ('--log_every_step 0', ['--log_every_step', '0']),
     ('--eval_every 0', ['--eval_every', '0']),
+    ('--checkpoint_every 0', ['--checkpoint_every', '0', '200', '10m']),
+    ('--checkpoint_every 0m', ['--checkpoint_every', '0m', '200', '10m']),
+    ('--checkpoint_every 5h', ['--checkpoint_every', '5h', '200', '10m']),
     ('--max_seq_length 3', ['--max_seq_length', '3']),
     ('--train_type kd --alpha 1.1', ['--alpha', '1.1']),
     ('--train_type kd --T 0', ['--T', '0']),

@@ -109,7 +109,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(maker.os, 'replace', fail)
+    monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='No space'):
         maker.write_sample_data(tmp_path)
     assert os.listdir(tmp_path) == ['train.tsv'] and (tmp_path / 'train.tsv').read_text() == 'old'

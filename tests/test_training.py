@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 import types
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -26,7 +26,8 @@ from src.modeling import SequenceClassifier
 from src.nli_data_processing import find_task
 from src.run_log import read_run, write_run
 from src.training import Objective, Settings, Trainer
-from src.utils import choose_precision, set_seed
+from src.training_state import read_state
+from src.utils import RunError, choose_precision, epoch_order, set_seed
 
 CPU = torch.device('cpu')
 SETTINGS = dict(train_batch_size=4, gradient_accumulation_steps=1, num_train_epochs=2, learning_rate=1e-3,
@@ -183,6 +184,7 @@ def test_accumulation_changes_no_weight(tmp_path, parts):
     for model, number in zip(models, (1, parts), strict=True):
         trainer = a_trainer(tmp_path / str(number), model, gradient_accumulation_steps=number)
         trainer.optimizer = trainer.mixed_precision.optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        trainer.optimizer.grad_norms = 0.0
         trainer.train('test')
     for ours, theirs in zip(*(model.parameters() for model in models), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -586,3 +588,78 @@ def test_run_json_has_the_precision_that_was_used(make_workspace):
     for precision in ('fp32', 'bf16'):
         encoder_files(workspace, '--num_train_epochs', 0.5, '--precision', precision)
         assert json.loads((workspace.folder / 'out' / 'run.json').read_text())['precision'] == precision
+
+
+# What is not finite
+
+
+class Poisoned(Objective):
+    """From call `at` on the loss or its gradient is not finite."""
+    at, kind = 3, 'loss'
+
+    def __call__(self, rows, logits, cls_states):
+        losses = super().__call__(rows, logits, cls_states)
+        self.calls = getattr(self, 'calls', 0) + 1
+        if self.calls < self.at:
+            return losses
+        if self.kind == 'gradient':        # of sqrt at 0, while the loss stays as it is
+            return losses._replace(total=losses.total + ((logits - logits.detach()).abs().sum() * 0).sqrt())
+        return losses._replace(total=losses.total * torch.nan)
+
+
+@pytest.mark.parametrize('kind', ['loss', 'gradient'])
+@pytest.mark.parametrize('settings', [{}, {'log_every_step': 100, 'saving_criterion_acc': 0.4}, {'log_every_step': 2, 'gradient_accumulation_steps': 2}])
+def test_what_is_not_finite_stops_the_run(tmp_path, monkeypatch, kind, settings):
+    """The step and its rows are named however seldom losses are read, and nothing is kept of the weights."""
+    monkeypatch.setattr(Poisoned, 'kind', kind)
+    monkeypatch.setattr(Poisoned, 'at', 5 if 'gradient_accumulation_steps' in settings else 3)
+    trainer = a_trainer(tmp_path, objective=Poisoned, **settings)
+    rows = epoch_order(SETTINGS['seed'], 0, ROWS)[8:12]
+    with pytest.raises(RunError) as told:
+        trainer.train('test')
+    assert str(told.value).startswith(f'step 3 of 10: the {kind} is not finite (nan); rows of train (counted from 0): '
+                                      f'{", ".join(map(str, sorted(rows)))}; there is no checkpoint yet')
+    assert saved(tmp_path, '') is saved(tmp_path, '_acc') is read_run(tmp_path) is None
+
+
+def test_the_last_checkpoint_is_named(tmp_path, monkeypatch):
+    for folder, flags, expected in (
+            ('state', {'checkpoint_every': '2'}, 'training_state.pt, of step 6; --resume goes on from there'),
+            ('pair', {'saving_criterion_acc': 0.4}, 'BERT.encoder_acc.pkl, of step 5')):
+        monkeypatch.setattr(Poisoned, 'at', 8)
+        trainer = a_trainer(tmp_path / folder, objective=Poisoned, log_every_step=100, **flags)
+        with pytest.raises(RunError, match=f'step 8 of 10: .*the last checkpoint is .*{expected}'):
+            trainer.train('test')
+    assert read_state(tmp_path / 'state' / 'training_state.pt')['progress']['steps'] == 6
+
+
+def test_a_run_that_is_not_finite_leaves_with_code_1(workspace):
+    """In the next step's loss, or, after an epoch's last step, in that of dev, before those weights count as the best."""
+    flags = ('--bert_model', 'tiny', '--precision', 'fp32', '--output_dir', workspace.folder / 'out')
+    for batch, words in ((16, 'step 2 of 4: the loss is not finite'), (60, 'step 1 of 1: the loss on dev is not finite')):
+        outcome = workspace.call('NLI_KD_training.py', *flags, '--num_train_epochs', 1, '--train_batch_size', batch,
+                                 '--learning_rate', '1e38', '--warmup_proportion', 0)
+        line = outcome.err.splitlines()[-1].rpartition('\r')[2]
+        assert outcome.code == 1 and line.startswith(f'error: {words}'), outcome.err
+        assert not list((workspace.folder / 'out').glob('*.pkl'))
+
+
+def test_steps_that_fp16_skips_are_counted_and_stop_nothing(tmp_path, monkeypatch):
+    """A scale far too high for the first steps, as a CPU can compute it: in fp32, with fp16's scaler."""
+    class Loud(Objective):
+        def __call__(self, *batch):
+            losses = super().__call__(*batch)
+            return losses._replace(total=100 * losses.total)
+    monkeypatch.setattr('src.mixed_precision.autocast', lambda *_: nullcontext())
+    trainer = a_trainer(tmp_path, precision='fp16', objective=Loud)
+    trainer.mixed_precision.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
+    before = copy.deepcopy(trainer.model.state_dict())
+    record = trainer.train('test')
+    skipped = record['skipped_steps']
+    assert 0 < skipped < 10 and trainer.mixed_precision.updates == 10 - skipped
+    assert trainer._postfix()['skipped'] == str(skipped)
+    assert not torch.equal(before['classifier.classifier.weight'], trainer.model.classifier.classifier.weight)
+    state = trainer.mixed_precision.state_dict()
+    other = a_trainer(tmp_path / 'other', precision='fp16').mixed_precision
+    other.load_state_dict(state)
+    assert other.state_dict() == state and other.skipped == skipped

@@ -18,6 +18,8 @@ from tqdm import tqdm
 
 import envs
 
+from .writing import put_in_place, writing
+
 CONFIG_NAMES = ('bert_config.json', 'config.json')          # the first that exists is taken
 VOCAB_NAMES = ('vocab.txt',)
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
@@ -126,7 +128,7 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
         _download_part(url, part, retries, timeout, progress)
         found = sha256 and sha256_of(part)
         if sha256 is None or found == sha256.lower():
-            _put_in_place(part, path)
+            put_in_place(part, path)
             return path
         part.unlink()
         if not last_chance:
@@ -184,7 +186,7 @@ def _attempt(url: str, part: Path, known: dict, timeout, progress: bool) -> None
 
 def _stream(response: requests.Response, part: Path, start: int, total: int | None, progress: bool) -> None:
     """Write the body of an answer into part, from byte `start` on."""
-    with open(part, 'ab' if start else 'wb') as file, \
+    with writing(part), open(part, 'ab' if start else 'wb') as file, \
             tqdm(desc=part.stem, total=total, initial=start, unit='B', unit_scale=True, unit_divisor=1024,
                  disable=None if progress else True) as bar:
         for chunk in response.iter_content(CHUNK_BYTES):
@@ -246,13 +248,6 @@ def sha256_of(path: str | os.PathLike) -> str:
     """SHA-256 of a file as 64 hex digits; reads about 1 to 2 GB a second."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _put_in_place(part: Path, path: Path) -> None:
-    # Without the sync a power cut can leave the new name on an empty file
-    with open(part, 'rb+') as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def install_folder(staging: str | os.PathLike, folder: str | os.PathLike) -> None:
@@ -356,7 +351,7 @@ def _unpack_one(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo, p
                 file.write(chunk)
         if written != info.file_size:
             raise InputError(f'{archive}: member {info.filename!r} does not hold the {info.file_size:,} bytes declared')
-        _put_in_place(part, path)
+        put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path

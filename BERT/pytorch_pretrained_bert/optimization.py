@@ -68,9 +68,13 @@ class BertAdam(torch.optim.Optimizer):
 
     Parameters without a gradient are left as they are and their step count does not advance. State of a parameter:
     `step`, `next_m` (m) and `next_v` (v). Raises ValueError for values outside these ranges.
+
+    `grad_norms`: sum of the norms of all gradients of the last update, before clipping, a float or a 0-dim tensor on the
+    device; it is finite if and only if they all are. Norms of groups that are not clipped are not in it.
     """
 
     _warned = False
+    grad_norms: Tensor | float = 0.0
 
     def __init__(self, params: Iterable, lr: float, warmup: float = -1, t_total: int = -1,
                  schedule: str | None = 'warmup_linear', b1: float = 0.9, b2: float = 0.999, e: float = 1e-6,
@@ -92,6 +96,7 @@ class BertAdam(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self.grad_norms = 0.0
         for group, step, params in self._batches():
             if step >= group['t_total'] != -1 and not self._warned:
                 self._warned = True
@@ -130,7 +135,7 @@ class BertAdam(torch.optim.Optimizer):
         weights, means, squares = used = [[tensor.contiguous() for tensor in tensors] for tensors in changed]
         if group['max_grad_norm'] > 0:
             clip = clip_each_on_cpu if params[0].is_cpu else clip_each
-            clip(grads, group['max_grad_norm'])
+            self.grad_norms += clip(grads, group['max_grad_norm'])
         step = torch.full((), NO_BIAS_CORRECTION, dtype=torch.float32, device=params[0].device)
         torch._fused_adamw_(weights, grads, means, squares, [], [step] * len(params), lr=lr, beta1=group['b1'],
                             beta2=group['b2'], weight_decay=group['weight_decay'], eps=group['e'], amsgrad=False,
@@ -148,21 +153,24 @@ class BertAdam(torch.optim.Optimizer):
         return state
 
 
-def clip_each(grads: list[Tensor], max_norm: float) -> None:
-    """Scales each tensor (all on one device) down, in place, to a norm of at most `max_norm`.
+def clip_each(grads: list[Tensor], max_norm: float) -> Tensor:
+    """Scales each tensor (all on one device) down, in place, to a norm of at most `max_norm`; returns the norms' sum.
 
     Nothing waits for the device: every tensor is multiplied, most of them by 1. The factor is that of
     torch.nn.utils.clip_grad_norm_ on one tensor: max_norm / (norm + 1e-6), at most 1."""
     norms = torch.stack(torch._foreach_norm(grads))
     torch._foreach_mul_(grads, list((max_norm / (norms + 1e-6)).clamp(max=1.0)))
+    return norms.sum()
 
 
-def clip_each_on_cpu(grads: list[Tensor], max_norm: float) -> None:
+def clip_each_on_cpu(grads: list[Tensor], max_norm: float) -> float:
     """`clip_each` for a CPU, where reading a norm is free: the tensors that need no scaling are only read."""
-    for grad, norm in zip(grads, torch._foreach_norm(grads), strict=True):
-        factor = max_norm / (norm.item() + 1e-6)
+    norms = [norm.item() for norm in torch._foreach_norm(grads)]
+    for grad, norm in zip(grads, norms, strict=True):
+        factor = max_norm / (norm + 1e-6)
         if not factor >= 1:     # this way round, a norm of NaN reaches the parameters as it does with clip_grad_norm_
             grad.mul_(factor)
+    return sum(norms)
 
 
 def no_decay_groups(named_parameters: Iterable[tuple[str, Parameter]], weight_decay: float = 0.01) -> list[dict]:

@@ -25,6 +25,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from . import file_utils
 from .file_utils import InputError
+from .writing import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +122,8 @@ class BertTokenizer:
     def save_vocabulary(self, folder: str | Path) -> Path:
         """Writes vocab.txt into a folder, which is made where it is missing; returns the file's path."""
         path = Path(folder) / 'vocab.txt'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(''.join(f'{token}\n' for token in self.vocab), encoding='utf-8', newline='\n')
+        with replace_file(path) as temporary:
+            temporary.write_text(''.join(f'{token}\n' for token in self.vocab), encoding='utf-8', newline='\n')
         return path
 
 

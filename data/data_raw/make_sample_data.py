@@ -16,7 +16,6 @@ number makes two sentences different, and whether they are still the same when j
 how many of such pairs carry the minority's label. It touches 2 to 3 % of all rows, so no model reaches 100 %.
 """
 import argparse
-import os
 import random
 import re
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))   # the project root: the script runs from any folder
 
 import envs
+from BERT.pytorch_pretrained_bert.writing import replace_file
 from data.data_raw import sample_grammar as grammar
 
 SEED = 2022
@@ -446,16 +446,11 @@ def to_tsv(split: str, rows: list[tuple[int, str, str]]) -> str:
 def write_sample_data(folder: Path = envs.SAMPLE_FOLDER, seed: int = SEED) -> list[str]:
     """Write the three files to `folder`, each whole or not at all; returns a line of text on each. Raises OSError."""
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     report = []
     for split, rows in make_splits(seed).items():
         path = folder / f'{split}.tsv'
-        part = path.with_suffix(f'.{os.getpid()}.part')   # a name of its own: two runs may write at the same time
-        try:
-            part.write_bytes(to_tsv(split, rows).encode('ascii'))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replace_file(path) as temporary:
+            temporary.write_bytes(to_tsv(split, rows).encode('ascii'))
         labels = 'no labels' if split == 'test' else f'{sum(row[0] for row in rows)} of them paraphrases'
         report.append(f'{path}: {len(rows)} pairs, {labels}')
     return report
@@ -470,8 +465,7 @@ def main() -> None:
     try:
         report = write_sample_data(args.data_dir, args.seed)
     except OSError as error:
-        print(f'error: --data_dir {args.data_dir}: cannot write there ({error.strerror}); name a folder that can be '
-              'written', file=sys.stderr)
+        print(f'error: --data_dir {args.data_dir}: {error}; name a folder that can be written', file=sys.stderr)
         sys.exit(2)
     print('\n'.join(report))
 

@@ -1,0 +1,132 @@
+"""The training state: one file in a run's log folder from which the run can go on as if it had never stopped.
+
+It is a dictionary by torch.save: tensors in plain containers, so that reading it can run no code. `made_by` and `progress`
+are JSON: what made the run, and how far it is. Nothing in it tells by how many processes the run was computed.
+"""
+import hashlib
+import json
+import random
+import re
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
+
+STATE_FILE = 'training_state.pt'
+FORMAT = 'peakd training state 1'
+# Arguments that change nothing in what is computed; the seed itself is compared, however it was chosen.
+NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'train_seed', 'PTP_seed')
+CODE = ('*.py', 'src/*.py', 'BERT/pytorch_pretrained_bert/*.py')      # what a run computes with; envs.py is the user's
+WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'inputs.': 'the hash of '}
+
+
+def parse_period(text: str) -> tuple[int | None, float | None]:
+    """'200' -> (200 steps, None); '10m' -> (None, 600 seconds). InputError for others."""
+    match = re.fullmatch(r'(\d+)|(\d+|\d*\.\d+)m', text)
+    steps, minutes = (match[1], match[2]) if match else (None, None)
+    if not (steps and int(steps) or minutes and float(minutes)):
+        raise InputError(f'--checkpoint_every {text!r}: must be steps, as in 200, or minutes, as in 10m')
+    return steps and int(steps), minutes and 60 * float(minutes)
+
+
+class Period:
+    """When something is due again that --checkpoint_every asks for; with None it never is."""
+
+    def __init__(self, text: str | None):
+        self.steps, self.seconds = parse_period(text) if text else (None, None)
+        self.last = time.monotonic()
+
+    def due(self, steps: int) -> bool:
+        """Whether it is after so many steps; if so, the time starts anew."""
+        if self.steps:
+            return steps % self.steps == 0
+        if not self.seconds or time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+def random_state() -> dict[str, Any]:
+    """The state of all generators that numbers are drawn from; dropout's are torch's."""
+    algorithm, keys, *rest = np.random.get_state()
+    return {'python': json.dumps(random.getstate()), 'numpy': json.dumps([algorithm, keys.tolist(), *rest]),
+            'torch': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the generators back to what random_state told; of CUDA devices those that are here."""
+    version, numbers, gauss = json.loads(state['python'])
+    random.setstate((version, tuple(numbers), gauss))
+    algorithm, keys, *rest = json.loads(state['numpy'])
+    np.random.set_state((algorithm, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(state['torch'])
+    for device, of_device in enumerate(state['cuda'][:torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(of_device, device)
+
+
+def write_state(path: Path, made_by: dict, progress: dict, tensors: dict[str, Any]) -> None:
+    """Write a state, whole or not at all. Raises WriteError."""
+    state = {'format': FORMAT, 'made_by': json.dumps(made_by, default=str), 'progress': json.dumps(progress), **tensors}
+    with replace_file(path) as temporary, open(temporary, 'wb') as file:
+        torch.save(state, file)
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """A state on the CPU, `made_by` and `progress` as dictionaries; None where there is none.
+
+    InputError where it is damaged: every byte that counts has a checksum."""
+    if not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        state = None if damaged else torch.load(path, map_location='cpu', weights_only=True)
+        if state and state['format'] == FORMAT:
+            return state | {name: json.loads(state[name]) for name in ('made_by', 'progress')}
+    except OSError:
+        raise
+    except Exception:      # damage makes the readers fail in ways of their own
+        pass
+    raise InputError(f'--resume: {path} is damaged or no training state of this version; remove it to start from the '
+                     'beginning')
+
+
+def code_marks() -> dict[str, str]:
+    """Source file -> the beginning of its hash, of all that runs are computed with."""
+    paths = (path for pattern in CODE for path in envs.PROJECT_FOLDER.glob(pattern) if path.name != 'envs.py')
+    return {path.relative_to(envs.PROJECT_FOLDER).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+            for path in sorted(paths)}
+
+
+def differences(then: dict, now: dict) -> list[str]:
+    """What differs between what made a run and what this call would make it with, in words."""
+    then, now = _flat(json.loads(json.dumps(then, default=str))), _flat(json.loads(json.dumps(now, default=str)))
+    neutral = {f'arguments.{name}' for name in NEUTRAL}
+    return [f'{_named(name)} was {_short(then.get(name))}, is {_short(now.get(name))}'
+            for name in sorted(then.keys() | now.keys()) if name not in neutral and then.get(name) != now.get(name)]
+
+
+def _flat(nested: dict, before: str = '') -> dict[str, Any]:
+    flat = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f'{before}{name}.') if isinstance(value, dict) else {before + name: value}
+    return flat
+
+
+def _named(name: str) -> str:
+    for group, words in WORDS.items():
+        if name.startswith(group):
+            return words + name.removeprefix(group)
+    return name
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f'{text[:12]}...'

@@ -1,0 +1,106 @@
+"""Signals that stop a script, and the lock that keeps two runs apart."""
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.run_lock import only_one
+from src.stopping import Stopped, signals_held, stop_if_asked, stop_signals
+from src.utils import RunError, run_script
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_signal_stops_at_once(number):
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stop, stop_signals():
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert stop.value.number == number and signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_held_signals_stop_where_they_are_asked_for(number):
+    done = []
+    with pytest.raises(Stopped), stop_signals(), signals_held():
+        with signals_held():
+            os.kill(os.getpid(), number)
+            done.append('inner')
+        done.append('outer')                 # only the end of the outermost one stops
+        stop_if_asked()
+        done.append('never')
+    assert done == ['inner', 'outer']
+    with pytest.raises(Stopped), stop_signals():
+        with signals_held():
+            os.kill(os.getpid(), number)
+        done.append('never')
+    assert done == ['inner', 'outer']
+    stop_if_asked()                          # nothing is left over
+
+
+def test_what_goes_wrong_goes_before_a_held_signal():
+    with pytest.raises(ZeroDivisionError), stop_signals(), signals_held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ZeroDivisionError
+    with stop_signals(), signals_held():
+        pass
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_signal_ends_what_holds_the_first():
+    script = ('import os, signal, time\nfrom src.stopping import *\nwith stop_signals(), signals_held():\n'
+              '    os.kill(os.getpid(), signal.SIGTERM)\n    print("held", flush=True)\n'
+              '    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(20)\n')
+    done = subprocess.run([sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGTERM and done.stdout == 'held\n'
+
+
+@pytest.mark.parametrize('error, code, line', [
+    (InputError('--T x'), 2, 'error: --T x'), (RunError('the loss\nis nan'), 1, 'error: the loss is nan'),
+    (Stopped(signal.SIGTERM), 143, 'stopped by SIGTERM'), (KeyboardInterrupt(), 130, 'stopped by SIGINT'),
+    (PermissionError(13, 'Permission denied', 'a/b'), 2, 'error: a/b: Permission denied')])
+def test_one_line_and_a_code(error, code, line, capsys):
+    def main():
+        raise error
+    with pytest.raises(SystemExit) as left:
+        run_script(main)
+    assert left.value.code == code and capsys.readouterr().err == f'{line}\n'
+
+
+def _hold(lock, held, release):
+    with only_one(lock, 'output_dir'):
+        held.set()
+        release.wait(20)
+
+
+def test_the_second_run_is_refused_and_a_dead_one_does_not_block(tmp_path):
+    context = multiprocessing.get_context('fork')
+    held, release = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path / '.lock', held, release))
+    holder.start()
+    assert held.wait(20)
+    for _ in range(2):                       # the refusal itself changes nothing
+        with (pytest.raises(InputError, match=f'--output_dir: process {holder.pid} on .*, which began at 20.*{tmp_path}'),
+              only_one(tmp_path / '.lock', 'output_dir')):
+            pass
+    holder.kill()
+    holder.join()
+    assert str(holder.pid) in (tmp_path / '.lock').read_text()
+    with only_one(tmp_path / '.lock', 'output_dir'):
+        assert f'process {os.getpid()} ' in (tmp_path / '.lock').read_text()
+    assert (tmp_path / '.lock').read_text() == ''
