@@ -608,7 +608,8 @@ class Poisoned(Objective):
 
 
 @pytest.mark.parametrize('kind', ['loss', 'gradient'])
-@pytest.mark.parametrize('settings', [{}, {'log_every_step': 100, 'saving_criterion_acc': 0.4}, {'log_every_step': 2, 'gradient_accumulation_steps': 2}])
+@pytest.mark.parametrize('settings', [{}, {'log_every_step': 100, 'saving_criterion_acc': 0.4},
+                                      {'log_every_step': 2, 'gradient_accumulation_steps': 2}])
 def test_what_is_not_finite_stops_the_run(tmp_path, monkeypatch, kind, settings):
     """The step and its rows are named however seldom losses are read, and nothing is kept of the weights."""
     monkeypatch.setattr(Poisoned, 'kind', kind)
