@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.modeling import MAX_LAYERS
 from src.modeling import MODEL_TYPES, parse_passes
 from src.nli_data_processing import find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
@@ -177,8 +178,9 @@ def parse(script: str, description: str, argv: list[str] | None = None,
 
 # (flags, what a value must fulfil, the same in words)
 CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
-    (('student_hidden_layers', 'teacher_hidden_layers', 'train_batch_size', 'eval_batch_size', 'log_every_step',
-      'gradient_accumulation_steps', 'eval_every'), lambda value: value >= 1, 'at least 1'),
+    (('student_hidden_layers', 'teacher_hidden_layers'), lambda value: 1 <= value <= MAX_LAYERS, f'from 1 to {MAX_LAYERS}'),
+    (('train_batch_size', 'eval_batch_size', 'log_every_step', 'gradient_accumulation_steps', 'eval_every'),
+     lambda value: value >= 1, 'at least 1'),
     (('max_seq_length',), lambda value: value >= 4, 'at least 4'),
     (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
     (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),

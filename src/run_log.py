@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+from BERT.pytorch_pretrained_bert.file_utils import read_json_object
 from src.utils import replace_file
 
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
@@ -56,6 +57,6 @@ def chosen_by(record: dict) -> str:
 
 
 def read_run(folder: Path) -> dict | None:
-    """run.json of a folder, or None when no run has ended there."""
+    """run.json of a folder, or None when no run has ended there. InputError where it is not JSON."""
     path = folder / 'run.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+    return read_json_object(path, 'a record of a run') if path.is_file() else None

@@ -220,7 +220,7 @@ def test_file_of_something_else(spoilt, tmp_path, content):
 
 
 @pytest.mark.parametrize('content, expected', [
-    ('{', 'no BERT configuration'), ('[1]', 'object'), ('{}', 'vocab_size'), ('{"vocab_size": "many"}', 'vocab_size'),
+    ('{', 'not a BERT configuration'), ('[1]', 'object'), ('{}', 'vocab_size'), ('{"vocab_size": "many"}', 'vocab_size'),
     ('{"vocab_size": 40, "hidden_size": 30, "num_attention_heads": 4}', 'hidden_size 30'),
     ('{"vocab_size": 40, "hidden_act": "tanh"}', 'tanh'), ('{"vocab_size": 40, "model_type": "roberta"}', 'roberta'),
 ])

