@@ -1,6 +1,8 @@
 """Every flag of every script, declared once, and what is checked before any data is read."""
 import argparse
 import math
+import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -102,6 +104,14 @@ FLAGS = [
 
 class Parser(argparse.ArgumentParser):
     """argparse's, but what is wrong is an InputError."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, but --flag=--, which it reads as an empty list, is wrong."""
+        args = sys.argv[1:] if args is None else args
+        for word in args:
+            if re.fullmatch('--.+=--', word):
+                self.error(f'{word}: -- is no value')
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str):
         raise InputError(message)

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -36,18 +37,26 @@ KINDS = {'dev_best': ('Dev at the best step (dev chose the step and the setting)
 
 def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_settings: bool = False) -> None:
     """Print the tables of one or several results.csv and save them: summary.md, summary.csv, summary.png."""
-    rows = load_rows(paths)
-    if baseline not in set(rows['method']):
-        logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
-    summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
+    summaries = make_summaries(paths, baseline, all_settings)
     text = '\n\n'.join(part for summary in summaries.values() for part in summary.markdown())
     with replace_file(output_dir / 'summary.md') as temporary:
         temporary.write_text(text + '\n', encoding='utf-8')
     with replace_file(output_dir / 'summary.csv') as temporary:
         pd.concat([summary.csv() for summary in summaries.values()]).convert_dtypes().to_csv(temporary, index=False)
-    shown = summaries.get('dev_saved') or summaries['dev_best']
+    shown = summaries.get('dev_saved') or next(iter(summaries.values()))
     plot_scores(output_dir / 'summary.png', shown.panels())
     logger.info('%s\n\nsaved in %s: summary.md, summary.csv, summary.png', text, output_dir)
+
+
+def make_summaries(paths: list[Path], baseline: str, all_settings: bool) -> 'dict[str, Summary]':
+    """The summaries of results.csv files, one for each of KINDS that they have scores of; InputError for none."""
+    rows = load_rows(paths)
+    if baseline not in set(rows['method']):
+        logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
+    summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
+    if not summaries:
+        raise InputError(f'--results {" ".join(map(str, paths))}: no scores, which are in columns such as dev_best_f1')
+    return summaries
 
 
 def load_rows(paths: list[Path]) -> pd.DataFrame:
@@ -63,7 +72,17 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
         raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
     numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
                and name not in ('task', 'data', 'method', 'base', 'metric', 'error', 'run')]
-    rows[numbers] = rows[numbers].apply(pd.to_numeric)
+    for name in numbers:
+        try:
+            rows[name] = pd.to_numeric(rows[name]).astype(float)
+        except ValueError as error:
+            raise InputError(f'--results {" ".join(map(str, paths))}: column {name[:60]!r} must hold numbers: '
+                             f'{str(error)[:200]}') from None
+    scored = np.array([any(f'{kind}_{metric}' in rows for kind in KINDS) for metric in rows['metric']])
+    known = np.isfinite(rows[['layers', 'seed']]).all(axis=1) & scored
+    if not known.all():
+        raise InputError(f'--results {" ".join(map(str, paths))}: {(~known).sum()} rows, the first of run '
+                         f'{rows["run"][known.idxmin()][:60]!r}, have no layers, no seed or no score of their metric')
     rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
     return rows
 
@@ -162,8 +181,9 @@ class Summary:
         scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
         statistics = {f'{name}_{what}': value for name, values in scores.items()
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
+        choosing = 100 * by_seed.get(f'{self.choosing}_{metric}', pd.Series(dtype=float)).mean()
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
-                'metric': metric, 'n': len(by_seed), 'choosing': 100 * by_seed[f'{self.choosing}_{metric}'].mean(),
+                'metric': metric, 'n': len(by_seed), 'choosing': choosing,
                 **statistics, **{name: by_seed[name].mean() for name in SIZES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 

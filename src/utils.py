@@ -28,8 +28,14 @@ def run_script(main: Callable[[], None]) -> None:
     except (InputError, OSError) as error:
         if os.environ.get('PEAKD_DEBUG'):
             raise
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        print(f'error: {one_line(error)}', file=sys.stderr)
         sys.exit(2)
+
+
+def one_line(error: Exception, most: int = 1500) -> str:
+    """An error's message without line breaks, its middle left out where a value in it is very long."""
+    text = ' '.join(str(error).split())
+    return text if len(text) <= most else f'{text[:most // 2]} [...] {text[-most // 2:]}'
 
 
 def choose_seed(seed: int | None) -> int:
