@@ -256,7 +256,8 @@ class Summary:
     def panels(self) -> dict[str, pd.DataFrame]:
         """Group -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
         return {group: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
-                                    **{what: lines[f'{lines["metric"].iloc[0]}_{what}'] for what in ('mean', 'sd')}})
+                                    **{what: lines.get(f'{lines["metric"].iloc[0]}_{what}', math.nan)
+                                       for what in ('mean', 'sd')}})
                 for group, lines in self.chosen.groupby('group', sort=False)}
 
 
