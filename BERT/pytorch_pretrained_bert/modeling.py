@@ -61,6 +61,8 @@ class BertConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'{name} of a BERT configuration must be a whole number from 1 on, not {value!r}')
+        if not isinstance(self.passes, list | tuple | None):
+            raise InputError('passes of a BERT configuration must be a list or null')
         if self.num_hidden_layers > MAX_LAYERS or len(self.passes or []) > 2 * MAX_LAYERS:
             raise InputError(f'num_hidden_layers {self.num_hidden_layers} and passes of a BERT configuration: at most '
                              f'{MAX_LAYERS} layers, run twice')
@@ -73,9 +75,11 @@ class BertConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise InputError(f'{name} of a BERT configuration must be a number from 0 to below 1, not {value!r}')
-        for layer, _ in self.passes or []:
-            if not 0 <= layer < self.num_hidden_layers:
-                raise InputError(f'a pass names layer {layer + 1}, but there are {self.num_hidden_layers} layers')
+        for entry in self.passes or []:
+            if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[0], int):
+                raise InputError('passes of a BERT configuration must be pairs [layer, exchanged], as in [[0, false]]')
+            if not 0 <= entry[0] < self.num_hidden_layers:
+                raise InputError(f'a pass names layer {entry[0] + 1}, but there are {self.num_hidden_layers} layers')
 
     @classmethod
     def from_dict(cls, values: dict) -> 'BertConfig':
