@@ -92,6 +92,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
         files = teacher_files(args, folder)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
+    config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
     return model.to(setup.device), files

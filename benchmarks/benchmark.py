@@ -125,6 +125,9 @@ class _Teacher:
     def split(self, _: str) -> dict[str, np.ndarray]:
         return self.outputs
 
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        return self.outputs[name.removeprefix('train.')][rows]
+
     def forget_pages(self) -> None:
         """Nothing is mapped."""
 

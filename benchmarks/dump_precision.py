@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
@@ -77,7 +76,8 @@ def students(args: argparse.Namespace, flags: list[str], seeds: list[str], name:
     """Best dev scores of students from a file with states of a type. flags: those of save_teacher_outputs.py."""
     scores = []
     with tempfile.TemporaryDirectory() as folder:
-        teacher_outputs.STATE_TYPE = np.dtype(f'float{name[2:]}')
+        for part in ('.pooled_feature_maps', '.feature_maps'):
+            teacher_outputs.PARTS[part] = (f'float{name[2:]}', *teacher_outputs.PARTS[part][1:])
         file = [f'--teacher_prediction={folder}/results.pkl']
         save_teacher_outputs.main([*flags, *file])
         for seed in seeds:

@@ -1,10 +1,13 @@
 """Every flag of every script, declared once, and what is checked before any data is read."""
 import argparse
 import math
+import re
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.modeling import MAX_LAYERS
 from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
 from src.nli_data_processing import find_task, parse_ptp_threshold
@@ -120,6 +123,14 @@ SWITCHES = {
 class Parser(argparse.ArgumentParser):
     """argparse's, but what is wrong is an InputError."""
 
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, but --flag=--, which it reads as an empty list, is wrong."""
+        args = sys.argv[1:] if args is None else args
+        for word in args:
+            if re.fullmatch('--.+=--', word):
+                self.error(f'{word}: -- is no value')
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str):
         raise InputError(message)
 
@@ -196,8 +207,9 @@ def parse(script: str, description: str, argv: list[str] | None = None,
 
 # (flags, what a value must fulfil, the same in words)
 CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
-    (('student_hidden_layers', 'teacher_hidden_layers', 'train_batch_size', 'eval_batch_size', 'log_every_step',
-      'gradient_accumulation_steps', 'eval_every'), lambda value: value >= 1, 'at least 1'),
+    (('student_hidden_layers', 'teacher_hidden_layers'), lambda value: 1 <= value <= MAX_LAYERS, f'from 1 to {MAX_LAYERS}'),
+    (('train_batch_size', 'eval_batch_size', 'log_every_step', 'gradient_accumulation_steps', 'eval_every'),
+     lambda value: value >= 1, 'at least 1'),
     (('max_seq_length',), lambda value: value >= 4, 'at least 4'),
     (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
     (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),

@@ -3,10 +3,12 @@
 Legend: R rows (examples) of a split, n tokens of all of them, B rows of a batch.
 """
 import contextlib
+import functools
 import hashlib
 import itertools
 import logging
 import math
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from src.nli_data_processing import GlueTask, InputExample, processors, task_fol
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = '1'   # raise it when the same rows get other token ids
+CACHE_VERSION = '2'   # raise it when the same rows get other token ids or the file is another one
 SPLITS = ('train', 'dev', 'test')
 ROWS_AT_ONCE = 1 << 14   # rows of text in memory at a time
 SCORE_BINS = 10   # bins of about equally many rows, by which scores are stratified
@@ -232,7 +234,9 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
     cached = _read_cache(cache)
-    if cached is None:
+    if cached is None or not _is_sound(cached, task, split, len(tokenizer), max_seq_length):
+        if cached is not None or cache.is_file():
+            logger.warning('%s is damaged: made anew', cache)
         tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
         _write_cache(cache, tokens)
         return tokens
@@ -241,14 +245,35 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a cache file whose checksum is right; None where there is none such."""
     if not path.is_file():
         return None
-    with contextlib.suppress(safetensors.SafetensorError):
-        arrays = safetensors.numpy.load_file(path)
-        if {'input_ids', 'lengths', 'first_lengths'} <= arrays.keys():
-            return arrays
-    logger.warning('%s is damaged: made anew', path)
+    # KeyError and TypeError: numbers of a type that NumPy does not have
+    with contextlib.suppress(safetensors.SafetensorError, KeyError, TypeError):
+        with safetensors.safe_open(path, framework='np') as opened:
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}
+            return arrays if (opened.metadata() or {}).get('crc32') == _checksum(arrays) else None
     return None
+
+
+def _is_sound(arrays: dict[str, np.ndarray], task: GlueTask, split: str, words: int, max_seq_length: int) -> bool:
+    """Whether a cache's arrays fit together and the task."""
+    wanted = {'input_ids': np.int32, 'lengths': np.int32, 'first_lengths': np.int32}
+    if split != 'test':
+        wanted['labels'] = np.float32 if task.labels is None else np.int64
+    if {name: array.dtype for name, array in arrays.items()} != wanted or any(array.ndim != 1 for array in arrays.values()):
+        return False
+    ids, lengths, first = (arrays[name] for name in ('input_ids', 'lengths', 'first_lengths'))
+    labels = arrays.get('labels', lengths)
+    return (len(lengths) == len(first) == len(labels) > 0 and lengths.sum(dtype=np.int64) == len(ids)
+            and bool((first > 0).all() and (first <= lengths).all() and (lengths <= max_seq_length).all())
+            and bool((ids >= 0).all() and (ids < words).all())
+            and (task.labels is None or split == 'test' or bool(np.isin(labels, np.arange(len(task.labels))).all())))
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    """CRC-32 of arrays, in the order of their names."""
+    return f'{functools.reduce(lambda sum, name: zlib.crc32(arrays[name], sum), sorted(arrays), 0):08x}'
 
 
 def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
@@ -256,7 +281,7 @@ def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
     if tokens.labels is not None:
         arrays['labels'] = tokens.labels
     with replace_file(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays))
+        temporary.write_bytes(safetensors.numpy.save(arrays, {'crc32': _checksum(arrays)}))
 
 
 def check_max_seq_length(max_seq_length: int, position_table: int) -> None:

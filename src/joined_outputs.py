@@ -12,7 +12,7 @@ from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import ROWS_AT_ONCE, SPLITS, fold_rows, hold_out, parse_fold
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
-from src.teacher_outputs import ResultWriter, TeacherOutputs
+from src.teacher_outputs import ResultWriter, TeacherOutputs, is_by_row
 
 Fold = tuple[TeacherOutputs, dict]      # a result file, and what it says of its teacher's fold (see runs.teacher_marks)
 
@@ -41,14 +41,19 @@ def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, f
     """Write the joined file: rows of train from their sources, with these scores, all else from the first fold's file."""
     first = folds[0][0]
     metadata = {name: first.metadata[name] for name in ('format', 'holdout', *SPLITS)} | _joined_marks(folds)
-    writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in first.arrays.items()}, metadata)
+    writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in first.arrays.items()},
+                          set(filter(is_by_row, first.arrays)), metadata)
     with writer.file:
         for name, array in first.arrays.items():
             train, what = name.startswith('train'), name.partition('.')[2]
             if array.ndim == 0:
                 writer.put(name, None, np.array(found[what]) if train else array)
-            else:
+            elif is_by_row(name):
                 _put_rows(writer, name, folds, source if train else np.zeros(len(array), np.int64))
+            else:
+                of_all = np.stack([outputs.arrays[name] for outputs, _ in folds])
+                writer.put(name, None, of_all[source, np.arange(len(array))] if train else array)
+        writer.close()
 
 
 def _fold_of(outputs: TeacherOutputs) -> dict:
@@ -108,12 +113,12 @@ def _train_scores(folds: list[Fold], source: np.ndarray) -> dict[str, float]:
 
 
 def _put_rows(writer: ResultWriter, name: str, folds: list[Fold], source: np.ndarray) -> None:
-    """Write a tensor, each row from its source, few rows in memory at a time."""
+    """Write a tensor of the large ones, each row from its source, few rows in memory at a time."""
     for number, (outputs, _) in enumerate(folds):
         rows = np.flatnonzero(source == number)
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start:start + ROWS_AT_ONCE]
-            writer.put(name, part, outputs.arrays[name][part])
+            writer.put(name, part, outputs.rows(name, part))
         outputs.forget_pages()
 
 

@@ -29,7 +29,7 @@ def wiring(model_type: str, num_hidden_layers: int) -> list[list] | None:
 
 def parse_passes(text: str) -> list[list]:
     """'1,2,1x,2x' -> passes: layers 1-based, x where query and key are exchanged."""
-    if not re.fullmatch(r'[1-9]\d*x?(,[1-9]\d*x?)*', text.replace(' ', '')):
+    if not re.fullmatch(r'[1-9][0-9]{0,5}x?(,[1-9][0-9]{0,5}x?)*', text.replace(' ', '')):
         raise InputError(f'--passes {text!r}: must be layers from 1 on, as in 1,2,3,1x,2x,3x (x: query and key exchanged)')
     return [[int(part.rstrip('x')) - 1, part.endswith('x')] for part in text.replace(' ', '').split(',')]
 

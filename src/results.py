@@ -1,4 +1,5 @@
 """results.csv of a comparison: one row a cell, the file whole at any time."""
+import math
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,7 @@ def choosing_score(row: dict[str, str]) -> float:
     """The score by which the row's saved state was chosen: the task's metric on the holdout if there was one, else dev;
     -inf where that is not a number."""
     score = row.get(f'{HOLDOUT}_{row["metric"]}') or row.get(f'{DEV}_{row["metric"]}')
-    return float(score or '-inf')
+    try:
+        return float(score or '-inf')
+    except ValueError:
+        return -math.inf

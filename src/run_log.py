@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
 from BERT.pytorch_pretrained_bert.writing import append, replace_file, writing
 
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
@@ -84,6 +84,6 @@ def chosen_by(record: dict) -> str:
 
 
 def read_run(folder: Path) -> dict | None:
-    """run.json of a folder, or None when no run has ended there."""
+    """run.json of a folder, or None when no run has ended there. InputError where it is not JSON."""
     path = folder / 'run.json'
-    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+    return read_json_object(path, 'a record of a run') if path.is_file() else None

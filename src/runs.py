@@ -12,7 +12,14 @@ import torch
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
-from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, sha256_of, weights_file
+from BERT.pytorch_pretrained_bert.file_utils import (
+    InputError,
+    checkpoint_folder,
+    config_file,
+    read_json_object,
+    sha256_of,
+    weights_file,
+)
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
@@ -80,10 +87,7 @@ def _lower_case(checkpoint: Path) -> bool:
     path = checkpoint / 'tokenizer_config.json'
     if not path.is_file():
         return True
-    try:
-        return bool(json.loads(path.read_text(encoding='utf-8-sig')).get('do_lower_case', True))
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f'{path}: expected a JSON object with do_lower_case: {error}') from None
+    return bool(read_json_object(path, "a tokenizer's configuration").get('do_lower_case', True))
 
 
 def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[int | str], Path]) -> int:
@@ -120,12 +124,12 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
 
     Files are looked for in the teacher's folder and the task's output folders too."""
     folders = checkpoint_places(args, task)
-    model = SequenceClassifier(student_config(args, setup.config), num_labels)
+    config = student_config(args, setup.config)
+    start = find_checkpoint('load_model', args.load_model, folders) if args.load_model else weights_file(setup.checkpoint)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
-    if args.load_model:
-        load_encoder(model.encoder, find_checkpoint('load_model', args.load_model, folders), source_layers)
-    else:
-        load_encoder(model.encoder, weights_file(setup.checkpoint), source_layers, optional='pooler.')
+    config.check_room(start, len(set(source_layers)) if source_layers else None)
+    model = SequenceClassifier(config, num_labels)
+    load_encoder(model.encoder, start, source_layers, optional=None if args.load_model else 'pooler.')
     if args.cls_checkpoint:
         load_classifier(model.classifier, find_checkpoint('cls_checkpoint', args.cls_checkpoint, folders))
     model.freeze([layer - 1 for layer in args.freeze_layer or []])

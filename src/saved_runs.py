@@ -15,6 +15,12 @@ from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
+from src.utils import PRECISIONS
+
+# What is used of run.json, and of which kind it is
+RECORD_KINDS = {'task': str, 'metric': str, 'precision': str, 'layers': int, 'passes': list, 'arguments': dict}
+ARGUMENT_KINDS = {'task': str, 'bert_model': str, 'max_seq_length': int, 'eval_batch_size': int,
+                  'holdout': (int, float), 'holdout_seed': int}
 
 
 @dataclass
@@ -46,7 +52,26 @@ def finished_record(folder: Path) -> dict:
     record = read_run(folder)
     if record is None or 'dev_saved' not in record or 'ptp_counts' in record:
         raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
+    _check_record(folder / 'run.json', record)
     return record
+
+
+def _check_record(path: Path, record: dict) -> None:
+    """InputError unless what is used of a record is there and of its kind."""
+    wrong = _of_other_kinds(record, RECORD_KINDS)
+    arguments = record['arguments'] if not wrong else {}
+    wrong = wrong or [f'arguments.{name}' for name in _of_other_kinds(arguments, ARGUMENT_KINDS)]
+    scores = [name for name in ('dev_saved', 'holdout_saved') if name in record]
+    wrong = wrong or [f'{name}.{record["metric"][:60]}' for name in scores if not isinstance(record[name], dict)
+                      or _of_other_kinds(record[name], {record['metric']: (int, float)})]
+    if wrong:
+        raise InputError(f'{path}: not a record of a finished run: {", ".join(wrong)} missing or not of its kind')
+    if arguments['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
+        raise InputError(f'{path}: not a record of a finished run: eval_batch_size or precision is out of range')
+
+
+def _of_other_kinds(values: dict, kinds: dict[str, type | tuple[type, ...]]) -> list[str]:
+    return [name for name, kind in kinds.items() if not isinstance(values.get(name), kind)]
 
 
 def load_run(folder: Path) -> SavedRun:
@@ -55,8 +80,10 @@ def load_run(folder: Path) -> SavedRun:
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = find_task(args.task), set_up(args)
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
-    model = SequenceClassifier(BertConfig.from_dict(shape), task.num_labels)
-    load_saved(model, best_saved(folder))
+    config, files = BertConfig.from_dict(shape), best_saved(folder)
+    config.check_room(files[0])
+    model = SequenceClassifier(config, task.num_labels)
+    load_saved(model, files)
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
 
 

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -39,10 +40,7 @@ def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_se
     """Print the tables of one or several results.csv and save them: summary.md, summary.csv, summary.png.
 
     best: before them, the settings chosen for each task, method and depth, with the scores that chose."""
-    rows = load_rows(paths)
-    if baseline not in set(rows['method']):
-        logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
-    summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
+    summaries = make_summaries(paths, baseline, all_settings)
     by_choice = {summary.choosing: summary for summary in summaries.values()}
     parts = [part for summary in by_choice.values() for part in summary.choices()] if best else []
     text = '\n\n'.join([*parts, *(part for summary in summaries.values() for part in summary.markdown())])
@@ -50,9 +48,20 @@ def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_se
         temporary.write_text(text + '\n', encoding='utf-8')
     with replace_file(output_dir / 'summary.csv') as temporary:
         pd.concat([summary.csv() for summary in summaries.values()]).convert_dtypes().to_csv(temporary, index=False)
-    shown = summaries.get('dev_saved') or summaries['dev_best']
+    shown = summaries.get('dev_saved') or next(iter(summaries.values()))
     plot_scores(output_dir / 'summary.png', shown.panels())
     logger.info('%s\n\nsaved in %s: summary.md, summary.csv, summary.png', text, output_dir)
+
+
+def make_summaries(paths: list[Path], baseline: str, all_settings: bool) -> 'dict[str, Summary]':
+    """The summaries of results.csv files, one for each of KINDS that they have scores of; InputError for none."""
+    rows = load_rows(paths)
+    if baseline not in set(rows['method']):
+        logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
+    summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
+    if not summaries:
+        raise InputError(f'--results {" ".join(map(str, paths))}: no scores, which are in columns such as dev_best_f1')
+    return summaries
 
 
 def load_rows(paths: list[Path]) -> pd.DataFrame:
@@ -68,7 +77,17 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
         raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
     numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
                and name not in ('task', 'data', 'method', 'base', 'metric', 'error', 'run')]
-    rows[numbers] = rows[numbers].apply(pd.to_numeric)
+    for name in numbers:
+        try:
+            rows[name] = pd.to_numeric(rows[name]).astype(float)
+        except ValueError as error:
+            raise InputError(f'--results {" ".join(map(str, paths))}: column {name[:60]!r} must hold numbers: '
+                             f'{str(error)[:200]}') from None
+    scored = np.array([any(f'{kind}_{metric}' in rows for kind in KINDS) for metric in rows['metric']])
+    known = np.isfinite(rows[['layers', 'seed']]).all(axis=1) & scored
+    if not known.all():
+        raise InputError(f'--results {" ".join(map(str, paths))}: {(~known).sum()} rows, the first of run '
+                         f'{rows["run"][known.idxmin()][:60]!r}, have no layers, no seed or no score of their metric')
     rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
     return rows
 
@@ -165,9 +184,9 @@ class Summary:
         group, task, layers, metric = (rows[name].iloc[0] for name in ('group', 'task', 'layers', 'metric'))
         by_seed = rows.groupby('seed').mean(numeric_only=True)
         scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
-        choosing = 100 * by_seed[f'{self.choosing}_{metric}']
         statistics = {f'{name}_{what}': value for name, values in scores.items()
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
+        choosing = 100 * by_seed.get(f'{self.choosing}_{metric}', pd.Series(dtype=float))
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
                 'metric': metric, 'n': len(by_seed), 'choosing': choosing.mean(), 'choosing_sd': choosing.std(),
                 **statistics, **{name: by_seed[name].mean() for name in SIZES},
@@ -254,7 +273,8 @@ class Summary:
     def panels(self) -> dict[str, pd.DataFrame]:
         """Group -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
         return {group: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
-                                    **{what: lines[f'{lines["metric"].iloc[0]}_{what}'] for what in ('mean', 'sd')}})
+                                    **{what: lines.get(f'{lines["metric"].iloc[0]}_{what}', math.nan)
+                                       for what in ('mean', 'sd')}})
                 for group, lines in self.chosen.groupby('group', sort=False)}
 
 

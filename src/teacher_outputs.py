@@ -7,13 +7,19 @@ S in train, dev, test it holds
     S.loss and S.acc (not for test), S_labels [N], S_pred_answers [N] (bool, prediction correct; not for test),
 and in its metadata what identifies the rows (see TokenizedSplit.identity).
 
+Beside each tensor X stands `crc32 X`, its CRC-32: of every row where X is one of the large ones, the states, and of the
+whole otherwise; `crc32` is that of the header. Rows are checked as they are read, so that opening 14.5 GB takes no time
+and a disk that goes bad later is noticed too.
+
 Legend: N rows, C classes, H hidden, K teacher layers.
 """
 import json
+import math
 import mmap
 import os
+import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +28,22 @@ import safetensors
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import writing
-from src.data_processing import TokenizedSplit
+from src.data_processing import SPLITS, TokenizedSplit
 from src.dump_journal import DumpJournal
 from src.evaluation import Predictions
-from src.nli_data_processing import GlueTask
+from src.nli_data_processing import GlueTask, find_task
 from src.stopping import Stopped
 
 # Layer states are normalised to about unit size, where fp16 rounds finer than bf16 and takes half of fp32's room.
-STATE_TYPE = np.dtype('float16')
-TYPE_NAMES = {'float16': 'F16', 'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'bool': 'BOOL'}
+STATE_TYPE = 'float16'
+TYPE_NAMES = {'float16': 'F16', 'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint32': 'U32', 'bool': 'BOOL'}
 NUMPY_TYPES = {name: np.dtype(numpy_name) for numpy_name, name in TYPE_NAMES.items()}
+FORMAT = 'peakd teacher results 2'
+CRC, CRC_TYPE = 'crc32', np.dtype('uint32')
+# The parts of a split: type (None: that of the task's labels), rank, whether it is written and checked row by row
+PARTS = {'.pred_logit': ('float32', 2, False), '.pooled_feature_maps': (STATE_TYPE, 2, True),
+         '.feature_maps': (STATE_TYPE, 3, True), '.loss': ('float64', 0, False), '.acc': ('float64', 0, False),
+         '_labels': (None, 1, False), '_pred_answers': ('bool', 1, False)}
 
 
 def result_file(task: GlueTask, teacher_layers: int, patient: bool) -> Path:
@@ -44,10 +56,13 @@ def result_file(task: GlueTask, teacher_layers: int, patient: bool) -> Path:
 class ResultWriter:
     """Fills a result file of known shape, rows in any order. Use `write_results`.
 
-    resumed: go on with a file that another writer has begun; InputError when that was for other contents."""
+    by_row: the tensors that `put` gets some rows at a time; resumed: go on with a file that another writer has begun;
+    InputError when that was for other contents."""
 
-    def __init__(self, path: Path, tensors: dict[str, tuple[np.dtype, tuple[int, ...]]], metadata: dict[str, str],
-                 resumed: bool = False):
+    def __init__(self, path: Path, tensors: dict[str, tuple[np.dtype, tuple[int, ...]]], by_row: set[str],
+                 metadata: dict[str, str], resumed: bool = False):
+        self.sums = {f'{CRC} {name}': np.zeros(shape[:name in by_row], CRC_TYPE) for name, (_, shape) in tensors.items()}
+        tensors = tensors | {name: (CRC_TYPE, sums.shape) for name, sums in self.sums.items()} | {CRC: (CRC_TYPE, ())}
         header, end = {'__metadata__': metadata}, 0
         # Wide types first, so that each tensor starts at a multiple of its type's size.
         self.tensors = dict(sorted(tensors.items(), key=lambda item: -item[1][0].itemsize))
@@ -61,25 +76,45 @@ class ResultWriter:
         self.start = 8 + len(text)
         begins = len(text).to_bytes(8, 'little') + text
         self.file = open(path, 'rb+' if resumed else 'wb+')
-        if resumed and (self.file.read(self.start) != begins or os.path.getsize(path) != self.start + end):
-            raise InputError(f'--resume: {path} was begun with other rows, another teacher or --all_layers; remove it, or '
-                             'leave --resume out')
-        if not resumed:
+        if resumed:
+            self._go_on(path, begins, self.start + end)
+        else:
             self.file.write(begins)
             self.file.truncate(self.start + end)
             self.file.flush()
+            self._write(CRC, np.array(zlib.crc32(text), CRC_TYPE).tobytes())
+
+    def _go_on(self, path: Path, begins: bytes, size: int) -> None:
+        if self.file.read(len(begins)) != begins or os.path.getsize(path) != size:
+            raise InputError(f'--resume: {path} was begun with other rows, another teacher or --all_layers; remove it, or '
+                             'leave --resume out')
+        self.sums = {name: self.read(name) for name in self.sums}
 
     def put(self, name: str, rows: np.ndarray | None, values: np.ndarray) -> None:
         """Write values[i] as row rows[i] of a tensor, or, with rows None, the whole tensor."""
         dtype, _ = self.tensors[name]
-        values = np.ascontiguousarray(values, dtype)
-        at = self.start + self.offsets[name]
+        values, sums = np.ascontiguousarray(values, dtype), self.sums[f'{CRC} {name}']
         if rows is None:
-            _write_at(self.file.fileno(), values.tobytes(), at)
+            self._write(name, values.tobytes())
+            sums[()] = zlib.crc32(values.tobytes())
             return
         size = values[:1].nbytes
         for row, value in zip(rows.tolist(), values, strict=True):
-            _write_at(self.file.fileno(), value.tobytes(), at + row * size)
+            self._write(name, value.tobytes(), row * size)
+            sums[row] = zlib.crc32(value)
+
+    def close(self) -> None:
+        """Write the sums of what was put, and close the file."""
+        self._write_sums()
+        self.file.close()
+
+    def _write_sums(self) -> None:
+        for name, sums in self.sums.items():
+            self._write(name, sums.tobytes())
+
+    def _write(self, name: str, data: bytes, at: int = 0) -> None:
+        """Write data into a tensor, from its byte `at` on."""
+        _write_at(self.file.fileno(), data, self.start + self.offsets[name] + at)
 
     def read(self, name: str) -> np.ndarray:
         """A whole tensor as it was put."""
@@ -88,7 +123,8 @@ class ResultWriter:
         return np.frombuffer(data, dtype).reshape(shape).copy()
 
     def sync(self) -> None:
-        """Have all that was put on disk."""
+        """Have all that was put on disk, and its sums."""
+        self._write_sums()
         os.fsync(self.file.fileno())
 
 
@@ -107,25 +143,16 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
     shape: (classes, hidden, teacher layers); made_by: words about the teacher for the metadata; journal: its rows are in the
     file already, and the streams have the others. When a stream raises Stopped, the journal tells of what was written."""
     journal = journal or DumpJournal(path)
-    classes, hidden, layers = shape
-    tensors = {}
-    for name, split in splits.items():
-        rows = len(split)
-        tensors[f'{name}.pred_logit'] = (np.dtype('float32'), (rows, classes))
-        tensors[f'{name}.pooled_feature_maps'] = (STATE_TYPE, (rows, hidden))
-        if patient:
-            tensors[f'{name}.feature_maps'] = (STATE_TYPE, (rows, layers, hidden))
-        if split.labels is not None:
-            tensors[f'{name}.loss'] = tensors[f'{name}.acc'] = (np.dtype('float64'), ())
-            tensors[f'{name}_labels'] = (split.labels.dtype, (rows,))
-            tensors[f'{name}_pred_answers'] = (np.dtype('bool'), (rows,))
+    tensors = {name: part for split in splits for name, part in _tensors(split, splits[split], shape, patient).items()}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            writer = ResultWriter(journal.part, tensors, result_metadata(splits, made_by), bool(journal.rows))
+            writer = ResultWriter(journal.part, tensors, set(filter(is_by_row, tensors)), result_metadata(splits, made_by),
+                                  bool(journal.rows))
             with writer.file:
                 for name, split in splits.items():
                     _write_split(writer, name, split, predictions[name], scores, patient, journal)
+                writer.close()
             journal.finish()
         finally:
             journal.give_up()
@@ -133,8 +160,25 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
 
 def result_metadata(splits: dict[str, TokenizedSplit], made_by: dict[str, str]) -> dict[str, str]:
     """What a result file says that it was made from: words about the teacher, and each split's rows."""
-    return {'format': 'peakd teacher results 1', **made_by,
-            **{name: json.dumps(split.identity()) for name, split in splits.items()}}
+    return {'format': FORMAT, **made_by, **{name: json.dumps(split.identity()) for name, split in splits.items()}}
+
+
+def is_by_row(name: str) -> bool:
+    """Whether a tensor of a result file is written and checked row by row."""
+    return any(name == f'{split}{part}' and by_row for split in SPLITS for part, (_, _, by_row) in PARTS.items())
+
+
+def _tensors(name: str, split: TokenizedSplit, shape: tuple[int, int, int],
+             patient: bool) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    """The tensors of a split and their types and shapes."""
+    classes, hidden, layers = shape
+    rows = len(split)
+    shapes = {'.pred_logit': (rows, classes), '.pooled_feature_maps': (rows, hidden)}
+    if patient:
+        shapes['.feature_maps'] = (rows, layers, hidden)
+    if split.labels is not None:
+        shapes |= {'.loss': (), '.acc': (), '_labels': (rows,), '_pred_answers': (rows,)}
+    return {f'{name}{part}': (np.dtype(PARTS[part][0] or split.labels.dtype), of_part) for part, of_part in shapes.items()}
 
 
 def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predictions: Iterable[Predictions],
@@ -168,52 +212,110 @@ def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predict
 
 @dataclass
 class TeacherOutputs:
-    """A result file, mapped into memory: nothing is read before it is asked for."""
+    """A result file, mapped into memory: nothing large is read before it is asked for.
+
+    arrays: all of them, unchecked where they are large; `split` and `rows` give what was checked."""
     path: Path
     metadata: dict[str, str]
     arrays: dict[str, np.ndarray]
     mapping: mmap.mmap
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path) -> 'TeacherOutputs':
-        """Map a result file. FileNotFoundError or InputError when it is not there or not one."""
+        """Map a result file and check its header and its small arrays.
+
+        FileNotFoundError or InputError when it is not there, not one or damaged."""
         if not path.is_file():
             raise FileNotFoundError(f'--teacher_prediction: {path} is missing; make it with save_teacher_outputs.py')
         try:
             with safetensors.safe_open(path, framework='np') as checked:     # checks the header against the file's size
                 metadata = checked.metadata() or {}
         except safetensors.SafetensorError as error:
-            raise InputError(f'--teacher_prediction: {path} is not a whole teacher result file ({error}); make it '
-                             'with save_teacher_outputs.py') from None
-        if metadata.get('format') != 'peakd teacher results 1':
-            raise InputError(f'--teacher_prediction: {path} is not a teacher result file; make it with '
-                             'save_teacher_outputs.py')
+            raise _unfit(path, f'is not a whole teacher result file ({error})') from None
+        if metadata.get('format') == 'peakd teacher results 1':
+            raise _unfit(path, 'is of an earlier version, without checksums')
+        if metadata.get('format') != FORMAT:
+            raise _unfit(path, 'is not a teacher result file')
         with open(path, 'rb') as file:
             mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        length = int.from_bytes(mapping[:8], 'little')
-        header = json.loads(mapping[8:8 + length])
-        header.pop('__metadata__')
-        arrays = {name: np.frombuffer(mapping, NUMPY_TYPES[entry['dtype']], int(np.prod(entry['shape'])),
-                                      8 + length + entry['data_offsets'][0]).reshape(entry['shape'])
-                  for name, entry in header.items()}
-        return cls(path, metadata, arrays, mapping)
+        arrays = _map_arrays(path, mapping)
+        sums = {name.removeprefix(f'{CRC} '): arrays.pop(name) for name in list(arrays) if name.startswith(f'{CRC} ')}
+        opened = cls(path, metadata, arrays, mapping, sums)
+        opened._check_structure()
+        return opened
+
+    def _check_structure(self) -> None:
+        """InputError unless the arrays are those of a result file and the small ones have their checksums."""
+        for name, array in self.arrays.items():
+            split, part = next(((split, name.removeprefix(split)) for split in SPLITS if name.startswith(split)), ('', ''))
+            dtype, rank, by_row = PARTS.get(part, ('', 0, False))
+            if array.ndim != rank or (dtype and array.dtype != dtype) or f'{split}.pred_logit' not in self.arrays or \
+                    self.sums.get(name, array).shape != array.shape[:by_row] or name not in self.sums:
+                raise _unfit(self.path, f'is not a teacher result file: its {name[:60]!r} is not as it should be')
+            if not by_row and zlib.crc32(array) != self.sums[name]:
+                raise _unfit(self.path, f'is damaged: wrong checksum of {name}')
 
     def check(self, name: str, split: TokenizedSplit) -> None:
         """InputError that says what differs when the file's rows of a split are not the ones this run has."""
-        made_from = json.loads(self.metadata.get(name, '{}'))
+        made_from = _identity(self.metadata.get(name, ''))
         for what, here in split.identity().items():
             there = made_from.get(what, 'none')
             if there != here:
                 raise InputError(f'--teacher_prediction: {self.path} does not fit the {name} set of this run: its '
-                                 f'{what} differ: {there[:24]} in the file, {here[:24]} here; make the file anew with '
+                                 f'{what} differ: {str(there)[:24]} in the file, {here[:24]} here; make the file anew with '
                                  'save_teacher_outputs.py')
+        arrays, outputs = self.split(name), find_task(split.task).num_labels
+        if 'pred_logit' not in arrays or arrays['pred_logit'].shape[1] != outputs \
+                or any(len(array) != len(split) for array in arrays.values() if array.ndim):
+            raise _unfit(self.path, f'is damaged: its arrays of {name} are not of {len(split)} rows with {outputs} outputs')
 
     def split(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a split: loss, acc, pred_logit, pooled_feature_maps, feature_maps, labels, pred_answers."""
+        """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
+        pooled_feature_maps and feature_maps, whose rows `rows` checks."""
         return {key.removeprefix(name)[1:]: array for key, array in self.arrays.items()
                 if key.startswith((f'{name}.', f'{name}_'))}
+
+    def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """A copy of rows [B] of one of the large arrays, say 'train.feature_maps'. InputError for a wrong checksum."""
+        values, sums = self.arrays[name][rows], self.sums[name][rows]
+        for row, value, expected in zip(rows.tolist(), values, sums.tolist(), strict=True):
+            if zlib.crc32(value) != expected:
+                raise _unfit(self.path, f'is damaged: wrong checksum of row {row} of {name}')
+        return values
 
     def forget_pages(self) -> None:
         """Give the pages read so far back to the system, so that an epoch over a large file keeps little in memory."""
         if hasattr(self.mapping, 'madvise'):
             self.mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _map_arrays(path: Path, mapping: mmap.mmap) -> dict[str, np.ndarray]:
+    """The arrays of a mapped file, of which safetensors has checked that they lie within it; the header's checksum is
+    compared and left out."""
+    length = int.from_bytes(mapping[:8], 'little')
+    text = mapping[8:8 + length]
+    header = json.loads(text)
+    header.pop('__metadata__')
+    if not all(entry['dtype'] in NUMPY_TYPES for entry in header.values()):
+        raise _unfit(path, 'is not a teacher result file: it has numbers of a type that there is none of in one')
+    arrays = {name: np.frombuffer(mapping, NUMPY_TYPES[entry['dtype']], math.prod(entry['shape']),
+                                  8 + length + entry['data_offsets'][0]).reshape(entry['shape'])
+              for name, entry in header.items()}
+    expected = arrays.pop(CRC, None)
+    if expected is None or expected.shape != () or zlib.crc32(text) != expected:
+        raise _unfit(path, 'is damaged: wrong checksum of its header')
+    return arrays
+
+
+def _identity(text: str) -> dict[str, str]:
+    """What identifies a split's rows, from the metadata; empty where that says nothing."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def _unfit(path: Path, problem: str) -> InputError:
+    return InputError(f'--teacher_prediction: {path} {problem}; make it anew with save_teacher_outputs.py')

@@ -57,7 +57,6 @@ class Objective:
     def __post_init__(self):
         outputs = self.teacher.split('train') if self.teacher else {}
         self.teacher_logits = outputs.get('pred_logit')                                   # [R, C]
-        self.feature_maps = outputs['feature_maps'] if self.patience else None            # [R, K, H]
 
     def __call__(self, rows: np.ndarray, logits: Tensor, cls_states: Tensor) -> Losses:
         """Losses of a batch from its logits [B, C] and [CLS] states [B, L, H]."""
@@ -70,7 +69,8 @@ class Objective:
         patience = total.new_zeros(())
         if self.patience:
             layers, passes = self.patience
-            states = torch.from_numpy(self.feature_maps[rows[:, None], layers]).to(device)   # [B, P, H]
+            feature_maps = self.teacher.rows('train.feature_maps', rows)                   # [B, K, H]
+            states = torch.from_numpy(feature_maps[:, layers]).to(device)                  # [B, P, H]
             patience = patience_loss(states, cls_states[:, passes], self.normalize_patience)
             total = total + self.beta * patience
         regression = labels.is_floating_point()

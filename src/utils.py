@@ -46,12 +46,18 @@ def run_script(main: Callable[[], None]) -> None:
 def _leave(error: BaseException, line: str, code: int) -> None:
     if os.environ.get('PEAKD_DEBUG'):
         raise error
-    print(' '.join(line.split()), file=sys.stderr)
+    print(one_line(line), file=sys.stderr)
     sys.exit(code)
 
 
 def _in_words(error: OSError) -> str:
     return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
+
+
+def one_line(message: object, most: int = 1500) -> str:
+    """A message without line breaks, its middle left out where a value in it is very long."""
+    text = ' '.join(str(message).split())
+    return text if len(text) <= most else f'{text[:most // 2]} [...] {text[-most // 2:]}'
 
 
 def choose_seed(seed: int | None) -> int:

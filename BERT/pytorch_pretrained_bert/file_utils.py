@@ -1,6 +1,7 @@
 """Files of checkpoints: where a named one lies, and downloads that are checked."""
 import errno
 import hashlib
+import json
 import os
 import re
 import stat
@@ -23,10 +24,12 @@ from .writing import put_in_place, writing
 CONFIG_NAMES = ('bert_config.json', 'config.json')          # the first that exists is taken
 VOCAB_NAMES = ('vocab.txt',)
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
+SUMS_NAME = 'SHA256SUMS'             # as sha256sum writes and checks it; where it is there, it is compared
 
 BACKOFF_SECONDS = 0.5                # the wait before the first retry; it doubles with each one
 CHUNK_BYTES = 1 << 16                # when a connection breaks, what came of the last chunk is lost
 MAX_UNPACKED_BYTES = 8 << 30         # the largest real archive (MNLI) unpacks to under 2 GB
+MAX_DOWNLOAD_BYTES = 16 << 30        # the largest real file (bert-large) has under 2 GB
 MAX_RATIO = 200                      # text shrinks 3 to 20 times; a zip bomb about 1,000 times
 _CONTENT_RANGE = re.compile(r'bytes (?:(\d+)-\d+|\*)/(\d+|\*)')
 
@@ -74,21 +77,22 @@ def _checkpoint_names(models_folder: Path) -> list[str]:
 def config_file(folder: str | os.PathLike) -> Path:
     """bert_config.json, else config.json, of a checkpoint folder.
 
-    Raises FileNotFoundError where there is neither and InputError where the file is empty."""
+    Raises FileNotFoundError where there is neither and InputError where the file is empty or not what SHA256SUMS says."""
     return _one_of(Path(folder), CONFIG_NAMES, 'configuration')
 
 
 def vocab_file(folder: str | os.PathLike) -> Path:
     """vocab.txt of a checkpoint folder.
 
-    Raises FileNotFoundError where there is none and InputError where it is empty."""
+    Raises FileNotFoundError where there is none and InputError where it is empty or not what SHA256SUMS says."""
     return _one_of(Path(folder), VOCAB_NAMES, 'vocabulary')
 
 
 def weights_file(folder: str | os.PathLike) -> Path:
     """model.safetensors, else pytorch_model.bin, of a checkpoint folder.
 
-    Raises FileNotFoundError where there is neither; InputError where the file is empty or a Git LFS pointer."""
+    Raises FileNotFoundError where there is neither; InputError where the file is empty, a Git LFS pointer or not what
+    SHA256SUMS says."""
     path = _one_of(Path(folder), WEIGHTS_NAMES, 'weights')
     with open(path, 'rb') as file:
         if file.read(24) == b'version https://git-lfs.':
@@ -102,8 +106,39 @@ def _one_of(folder: Path, names: tuple[str, ...], what: str) -> Path:
         if path.is_file():
             if path.stat().st_size == 0:
                 raise InputError(f'{path} is empty (0 bytes): the {what} was not written out or copied in full')
+            _check_sum(path)
             return path
     raise FileNotFoundError(f'checkpoint folder {folder} holds no {what}: expected {" or ".join(names)}')
+
+
+def _check_sum(path: Path) -> None:
+    """InputError where the folder's SHA256SUMS has another sum for a file; a file that it does not name may be any."""
+    sums = path.with_name(SUMS_NAME)
+    if not sums.is_file():
+        return
+    text = sums.read_text(encoding='utf-8', errors='replace')
+    known = {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
+    expected = known.get(path.name)
+    if expected and sha256_of(path) != expected:
+        raise InputError(f'{path}: its SHA-256 is not that of {SUMS_NAME} beside it: damaged; fetch it again, or, if it was '
+                         f'changed on purpose, take its line out of {SUMS_NAME}')
+
+
+def write_sums(folder: str | os.PathLike, names: Iterable[str]) -> None:
+    """Write the SHA-256 of files of a folder into its SHA256SUMS."""
+    lines = [f'{sha256_of(Path(folder) / name)}  {name}\n' for name in names]
+    (Path(folder) / SUMS_NAME).write_text(''.join(lines), encoding='utf-8')
+
+
+def read_json_object(path: str | os.PathLike, what: str) -> dict:
+    """The object of a JSON file. InputError, which says `what` it should be, where the file holds anything else."""
+    try:
+        values = json.loads(Path(path).read_text(encoding='utf-8-sig'))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'{path}: not {what}: {error}') from None
+    if not isinstance(values, dict):
+        raise InputError(f'{path}: not {what}: expected a JSON object')
+    return values
 
 
 # Downloads
@@ -125,7 +160,7 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
     if sha256 is None:
         part.unlink(missing_ok=True)
     for last_chance in (False, True):
-        _download_part(url, part, retries, timeout, progress)
+        _download_part(url, part, sha256 is not None, retries, timeout, progress)
         found = sha256 and sha256_of(part)
         if sha256 is None or found == sha256.lower():
             put_in_place(part, path)
@@ -136,12 +171,12 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
     raise DownloadError(f'{url}: SHA-256 is {found}, expected {sha256.lower()}; downloaded twice, nothing was kept')
 
 
-def _download_part(url: str, part: Path, retries: int, timeout, progress: bool) -> None:
+def _download_part(url: str, part: Path, checked: bool, retries: int, timeout, progress: bool) -> None:
     """Fill part with the whole of url, over as many attempts as it takes."""
     known = {}                       # total (bytes) and tag (version) of the file, as the last answer gave them
     for attempt in range(retries + 1):
         try:
-            return _attempt(url, part, known, timeout, progress)
+            return _attempt(url, part, checked, known, timeout, progress)
         except requests.exceptions.SSLError as error:
             raise DownloadError(f'{url}: {_one_line(error)}') from error
         except (_TryAgain, requests.ConnectionError, requests.Timeout,
@@ -155,8 +190,10 @@ def _download_part(url: str, part: Path, retries: int, timeout, progress: bool) 
             raise DownloadError(f'{url}: {_one_line(error)}') from error
 
 
-def _attempt(url: str, part: Path, known: dict, timeout, progress: bool) -> None:
-    """One request, for what part lacks; raises _TryAgain where the file is still not complete after it."""
+def _attempt(url: str, part: Path, checked: bool, known: dict, timeout, progress: bool) -> None:
+    """One request, for what part lacks; raises _TryAgain where the file is still not complete after it.
+
+    checked: whether a checksum will be compared; without one the answer must show where the file ends."""
     offset = part.stat().st_size if part.exists() else 0
     # Compressed answers would make byte offsets and lengths those of another file
     headers = {'Accept-Encoding': 'identity'}
@@ -175,8 +212,13 @@ def _attempt(url: str, part: Path, known: dict, timeout, progress: bool) -> None
         changed = any(known.get(key) and value and known[key] != value for key, value in now.items())
         if response.status_code == 206 and (start != offset or changed):
             _start_over(part, known, 'the file changed on the server')
+        if total is None and not checked and response.headers.get('Transfer-Encoding', '').lower() != 'chunked':
+            raise DownloadError(f'{url}: the server does not say how long the file is, and no checksum is known: nothing '
+                                'would show that all of it came')
+        if (total or 0) > MAX_DOWNLOAD_BYTES:
+            raise DownloadError(f'{url}: {total:,} bytes are more than the {MAX_DOWNLOAD_BYTES:,} allowed; refused')
         known.update(now)
-        _stream(response, part, start, total, progress)
+        _stream(url, response, part, start, total, progress)
     size = part.stat().st_size
     if total is not None and size > total:
         _start_over(part, known, f'{size:,} bytes came, {total:,} were announced')
@@ -184,7 +226,7 @@ def _attempt(url: str, part: Path, known: dict, timeout, progress: bool) -> None
         raise _TryAgain(f'the connection ended after {size:,} of {total:,} bytes')
 
 
-def _stream(response: requests.Response, part: Path, start: int, total: int | None, progress: bool) -> None:
+def _stream(url: str, response: requests.Response, part: Path, start: int, total: int | None, progress: bool) -> None:
     """Write the body of an answer into part, from byte `start` on."""
     with writing(part), open(part, 'ab' if start else 'wb') as file, \
             tqdm(desc=part.stem, total=total, initial=start, unit='B', unit_scale=True, unit_divisor=1024,
@@ -192,6 +234,8 @@ def _stream(response: requests.Response, part: Path, start: int, total: int | No
         for chunk in response.iter_content(CHUNK_BYTES):
             file.write(chunk)
             bar.update(len(chunk))
+            if file.tell() > MAX_DOWNLOAD_BYTES:
+                raise DownloadError(f'{url}: more than the {MAX_DOWNLOAD_BYTES:,} bytes allowed came; stopped')
 
 
 def _extent(response: requests.Response) -> tuple[int | None, int | None]:
@@ -278,7 +322,8 @@ def unpack_zip(archive: str | os.PathLike, folder: str | os.PathLike,
 
     members is a list of names in the archive, or a map from such names to paths under the folder; None takes all.
     An archive is refused whole (InputError) when a name in it leads out of the folder or is a link, when what is
-    taken would unpack to more than max_bytes or more than MAX_RATIO times its packed size, and when it is damaged.
+    taken overlaps or would unpack to more than max_bytes or more than MAX_RATIO times its packed size, and when it is
+    damaged.
     Each file is written under another name and renamed when its bytes and checksum are right."""
     archive, folder = Path(archive), Path(folder)
     with _open_zip(archive) as opened:
@@ -330,6 +375,8 @@ def _choose(archive: Path, opened: zipfile.ZipFile, members) -> list[tuple[zipfi
 
 def _refuse_bombs(archive: Path, infos: list[zipfile.ZipInfo], max_bytes: int) -> None:
     total = sum(info.file_size for info in infos)
+    if sum(info.compress_size for info in infos) > archive.stat().st_size:
+        raise InputError(f'{archive}: its members overlap; refused')
     if total > max_bytes:
         raise InputError(f'{archive} would unpack to {total:,} bytes, more than the {max_bytes:,} allowed; refused')
     for info in infos:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .attention import attention
 from .dropout import dropout, dropout_add
-from .file_utils import InputError, checkpoint_folder, config_file, weights_file
+from .file_utils import InputError, checkpoint_folder, config_file, read_json_object, weights_file
 from .linear import Linear
 from .packing import Layout, TokenBatch, padded_batch
 from .weights import load_weights, read_state_dict
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 ACTIVATIONS = {'gelu': F.gelu, 'relu': F.relu, 'swish': F.silu, 'silu': F.silu,
                'gelu_new': lambda x: F.gelu(x, approximate='tanh')}
+
+MAX_LAYERS = 1000                    # a slip or an attack beyond it; a model of so many would not be built in a lifetime
 
 
 class BertConfig:
@@ -59,6 +61,11 @@ class BertConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f'{name} of a BERT configuration must be a whole number from 1 on, not {value!r}')
+        if not isinstance(self.passes, list | tuple | None):
+            raise InputError('passes of a BERT configuration must be a list or null')
+        if self.num_hidden_layers > MAX_LAYERS or len(self.passes or []) > 2 * MAX_LAYERS:
+            raise InputError(f'num_hidden_layers {self.num_hidden_layers} and passes of a BERT configuration: at most '
+                             f'{MAX_LAYERS} layers, run twice')
         if self.hidden_size % self.num_attention_heads:
             raise InputError(f'hidden_size {self.hidden_size} is not a multiple of num_attention_heads '
                              f'{self.num_attention_heads}')
@@ -68,9 +75,11 @@ class BertConfig:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise InputError(f'{name} of a BERT configuration must be a number from 0 to below 1, not {value!r}')
-        for layer, _ in self.passes or []:
-            if not 0 <= layer < self.num_hidden_layers:
-                raise InputError(f'a pass names layer {layer + 1}, but there are {self.num_hidden_layers} layers')
+        for entry in self.passes or []:
+            if not isinstance(entry, list | tuple) or len(entry) != 2 or not isinstance(entry[0], int):
+                raise InputError('passes of a BERT configuration must be pairs [layer, exchanged], as in [[0, false]]')
+            if not 0 <= entry[0] < self.num_hidden_layers:
+                raise InputError(f'a pass names layer {entry[0] + 1}, but there are {self.num_hidden_layers} layers')
 
     @classmethod
     def from_dict(cls, values: dict) -> 'BertConfig':
@@ -88,13 +97,23 @@ class BertConfig:
     @classmethod
     def from_json_file(cls, json_file: str | Path) -> 'BertConfig':
         """Configuration from a JSON file; what is wrong with it is an InputError that names the file."""
+        values = read_json_object(json_file, 'a BERT configuration')
         try:
-            values = json.loads(Path(json_file).read_text(encoding='utf-8-sig'))
-            if not isinstance(values, dict):
-                raise InputError('not a JSON object')
             return cls.from_dict(values)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(f'{json_file}: no BERT configuration: {error}') from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f'{json_file}: not a BERT configuration: {error}') from None
+
+    def check_room(self, weights: str | Path, layers: int | None = None) -> None:
+        """InputError where a file of weights is too small for a model of this shape, before memory is taken for one.
+
+        layers: how many different ones of the file the model starts from; None: as many as it has. A pooler may be new."""
+        hidden, room = self.hidden_size, Path(weights).stat().st_size
+        needed = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) * hidden
+        needed += (layers or self.num_hidden_layers) * (4 * hidden ** 2 + 2 * hidden * self.intermediate_size)
+        if needed > room:               # a number takes a byte or more
+            read_state_dict(weights)    # which says better what is wrong with a file that is none of weights
+            raise InputError(f'{weights} does not fit the model: it has {room:,} bytes, and the configuration describes '
+                             f'{needed:,} numbers')
 
     def to_dict(self) -> dict:
         """The configuration as plain values."""
@@ -260,8 +279,10 @@ class BertModel(nn.Module):
         config: another shape, say fewer layers, than the folder's own; layers beyond it are left out. A checkpoint
         without a pooler gets a new one, with a warning; anything else that is missing is an InputError."""
         folder = checkpoint_folder(folder_or_name)
-        model = cls(config or BertConfig.from_json_file(config_file(folder)))
+        config = config or BertConfig.from_json_file(config_file(folder))
         source = weights_file(folder)
+        config.check_room(source)
+        model = cls(config)
         load_weights(model, read_state_dict(source), source, optional='pooler.')
         return model
 

