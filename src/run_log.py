@@ -9,6 +9,7 @@ from pathlib import Path
 from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
 from BERT.pytorch_pretrained_bert.writing import append, replace_file, writing
 
+LOG_FILES = ('train', 'eval_log', 'run.json')      # what the names of a run's files beside its weights begin with
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
 
 

@@ -23,7 +23,7 @@ from src.data_processing import TokenizedSplit
 from src.KD_loss import distillation_loss, patience_loss
 from src.mixed_precision import MixedPrecision
 from src.modeling import SequenceClassifier
-from src.run_log import RunLog
+from src.run_log import LOG_FILES, RunLog
 from src.stopping import stop_if_asked
 from src.teacher_outputs import TeacherOutputs
 from src.training_state import STATE_FILE, Period, random_state, set_random_state, write_state
@@ -140,8 +140,9 @@ class Trainer:
         """Go on from a training state, or from the start: then what an earlier run left goes, but for weights that this one
         has no successor of yet."""
         self.made_by, self.clock_zero = made_by, time.perf_counter()
-        for folder, prefix in ((self.folder, f'{self.prefix}.'), (self.log.folder, '')):
-            remove_temporaries(folder, prefix)
+        remove_temporaries(self.folder, f'{self.prefix}.')
+        for prefix in LOG_FILES:                 # by name: PTP runs write beside the teacher that they learn from
+            remove_temporaries(self.log.folder, prefix)
         if state is None:
             self.state_file.unlink(missing_ok=True)
             self.log.begin()

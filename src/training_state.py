@@ -73,7 +73,8 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 def write_state(path: Path, made_by: dict, progress: dict, tensors: dict[str, Any]) -> None:
     """Write a state, whole or not at all. Raises WriteError."""
-    state = {'format': FORMAT, 'made_by': json.dumps(made_by, default=str), 'progress': json.dumps(progress), **tensors}
+    state = {'format': FORMAT, 'made_by': json.dumps(made_by, default=str),
+             'progress': json.dumps(progress, default=float), **tensors}      # scores may be of NumPy's types
     with replace_file(path) as temporary, open(temporary, 'wb') as file:
         torch.save(state, file)
 

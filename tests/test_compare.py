@@ -626,7 +626,7 @@ def test_a_process_that_does_not_stop_is_killed(tmp_path, monkeypatch):
     (tmp_path / 'deaf.py').write_text('import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
                                       'open("deaf", "w"); time.sleep(60)')
     monkeypatch.setattr(envs, 'PROJECT_FOLDER', tmp_path)
-    monkeypatch.setattr('src.stage_runner.SECONDS_TO_STOP', 0.2)
+    monkeypatch.setattr(sys.modules['src.stage_runner'], 'SECONDS_TO_STOP', 0.2)
     monkeypatch.chdir(tmp_path)
     runner, codes = StageRunner(tmp_path, 1), []
     with open(tmp_path / LOG, 'w', encoding='utf-8') as log:

@@ -1,5 +1,6 @@
 """The flags: all there, with the defaults they are documented with; given ones win; problems are told at once."""
 import pytest
+from conftest import ROOT
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import recommended_settings
@@ -288,3 +289,16 @@ def test_help_names_every_flag_and_its_default(script, capsys):
     for name, value in DEFAULTS[script].items():
         assert f'--{name}' in text
         assert f'({value})' in ' '.join(text.split()) or name == 'num_train_epochs', name
+
+
+def test_the_readme_has_a_row_for_every_flag():
+    """Its names, default, scripts and help, as the table of flags has them."""
+    shown = {(TRAIN, PTP, TEACHER): 'all', (TRAIN, PTP): 'train, PTP', (TRAIN,): 'train', (PTP,): 'PTP', (TEACHER,): 'save'}
+    lines = (ROOT / 'README.md').read_text(encoding='utf-8').splitlines()
+    for flag in FLAGS:
+        first, *others = flag.names.split()
+        names = f'`{first}`' + (f' ({", ".join(f"`{name}`" for name in others)})' if others else '')
+        choices = f'; one of {", ".join(flag.choices)}' if flag.choices else ''
+        assert f'| {names} | {flag.default} | {shown[flag.scripts]} | {flag.help}{choices} |' in lines
+    for name, (scripts, about) in SWITCHES.items():
+        assert f'| `{name}` | off | {shown[scripts]} | {about} |' in lines

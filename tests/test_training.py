@@ -316,6 +316,16 @@ def test_run_that_breaks_off_leaves_no_record_of_an_earlier_one(tmp_path):
     assert read_run(tmp_path) is None
 
 
+def test_what_a_killed_run_has_left_goes(tmp_path):
+    """But not what another run in the folder may be writing."""
+    for name in ('.BERT.cls.pkl.7.tmp', '.BERT.cls_acc.pkl.step3.pending', '.training_state.pt.7.tmp', '.run.json.7.tmp',
+                 '.PTP.SPS_1layer.cls.pkl.7.tmp', '.PTP.SPS_1layer.cls_acc.pkl.step3.pending'):
+        (tmp_path / name).touch()
+    a_trainer(tmp_path, num_train_epochs=1).train('test')
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith('.')) == [
+        '.PTP.SPS_1layer.cls.pkl.7.tmp', '.PTP.SPS_1layer.cls_acc.pkl.step3.pending']
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_prediction_is_without_dropout_and_leaves_the_mode(training):
     model, split = a_model(dropout=0.5).train(training), a_split()
