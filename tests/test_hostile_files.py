@@ -223,6 +223,20 @@ def test_the_token_cache_runs_nothing_and_is_made_anew(workspace, tmp_path, atta
     assert not (tmp_path / 'canary').exists()
 
 
+def test_a_changed_bit_in_the_token_cache_never_reaches_training(workspace):
+    with workspace.active():
+        tokenizer = BertTokenizer.from_pretrained('tiny')
+        first = load_split(find_task('MRPC'), 'dev', tokenizer, 20)
+        cache, = (workspace.outputs / 'cache').glob('MRPC.dev.*')
+        whole, rng = cache.read_bytes(), np.random.default_rng(0)
+        for place in rng.integers(len(whole), size=150).tolist():
+            bad = bytearray(whole)
+            bad[place] ^= 1 << int(rng.integers(8))
+            cache.write_bytes(bad)
+            again = load_split(find_task('MRPC'), 'dev', tokenizer, 20)
+            assert again.identity() == first.identity(), place
+
+
 # Files that ask for more than they hold
 
 def deep_key():
