@@ -17,10 +17,10 @@ from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
 from src.utils import PRECISIONS
 
-# What is used of run.json, and of which kind it is
-RECORD_KINDS = {'task': str, 'metric': str, 'precision': str, 'layers': int, 'passes': list, 'arguments': dict}
-ARGUMENT_KINDS = {'task': str, 'bert_model': str, 'max_seq_length': int, 'eval_batch_size': int,
-                  'holdout': (int, float), 'holdout_seed': int}
+# What is used of run.json, and of which kind it is: to choose among runs, and to load one
+CHOOSING = {'task': str, 'metric': str, 'arguments.holdout': (int, float), 'arguments.holdout_seed': int}
+LOADING = {'precision': str, 'layers': int, 'passes': list, 'arguments.task': str, 'arguments.bert_model': str,
+           'arguments.max_seq_length': int, 'arguments.eval_batch_size': int}
 
 
 @dataclass
@@ -52,31 +52,32 @@ def finished_record(folder: Path) -> dict:
     record = read_run(folder)
     if record is None or 'dev_saved' not in record or 'ptp_counts' in record:
         raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
-    _check_record(folder / 'run.json', record)
+    _check_kinds(folder, record, CHOOSING)
+    for name in ('dev_saved', 'holdout_saved'):
+        if name in record:
+            _check_kinds(folder, record, {f'{name}.{record["metric"]}': (int, float)})
     return record
 
 
-def _check_record(path: Path, record: dict) -> None:
-    """InputError unless what is used of a record is there and of its kind."""
-    wrong = _of_other_kinds(record, RECORD_KINDS)
-    arguments = record['arguments'] if not wrong else {}
-    wrong = wrong or [f'arguments.{name}' for name in _of_other_kinds(arguments, ARGUMENT_KINDS)]
-    scores = [name for name in ('dev_saved', 'holdout_saved') if name in record]
-    wrong = wrong or [f'{name}.{record["metric"][:60]}' for name in scores if not isinstance(record[name], dict)
-                      or _of_other_kinds(record[name], {record['metric']: (int, float)})]
+def _check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type, ...]]) -> None:
+    """InputError unless what is used of a record, `part.name` or `name`, is there and of its kind."""
+    wrong = []
+    for name, kind in kinds.items():
+        part, _, key = name.rpartition('.')
+        values = record.get(part) if part else record
+        if not isinstance(values, dict) or not isinstance(values.get(key), kind):
+            wrong.append(name)
     if wrong:
-        raise InputError(f'{path}: not a record of a finished run: {", ".join(wrong)} missing or not of its kind')
-    if arguments['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
-        raise InputError(f'{path}: not a record of a finished run: eval_batch_size or precision is out of range')
-
-
-def _of_other_kinds(values: dict, kinds: dict[str, type | tuple[type, ...]]) -> list[str]:
-    return [name for name, kind in kinds.items() if not isinstance(values.get(name), kind)]
+        raise InputError(f'{folder / "run.json"}: not a record of a finished run: {", ".join(wrong)} missing or of another '
+                         'kind')
 
 
 def load_run(folder: Path) -> SavedRun:
     """The run of a folder. InputError when none has ended there."""
     record = finished_record(folder)
+    _check_kinds(folder, record, LOADING)
+    if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
+        raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = find_task(args.task), set_up(args)
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
