@@ -89,7 +89,7 @@ def _hold(lock, held, release):
 
 
 def test_the_second_run_is_refused_and_a_dead_one_does_not_block(tmp_path):
-    context = multiprocessing.get_context('fork')
+    context = multiprocessing.get_context('spawn')
     held, release = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / '.lock', held, release))
     holder.start()
