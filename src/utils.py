@@ -41,8 +41,8 @@ def run_script(main: Callable[[], None]) -> None:
     except RuntimeError as error:
         if not is_loss(error):
             raise
-        _leave(error, f'error: another process of this run has ended or cannot be reached ({error}); with --resume the same '
-               'command goes on from the last training state', 1)
+        _leave(error, 'error: another process of this run has ended or could not be reached; if it told why, that stands '
+               'above; with --resume the same command goes on from the last training state', 1)
     except OSError as error:
         _leave(error, f'error: {_in_words(error)}', 2)
     except InputError as error:
