@@ -24,14 +24,14 @@ import src.distributed
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import checkpoint_files
-from src.distributed import is_main, joined, launcher, own_batches, own_rows, rank, world_size
+from src.distributed import gathered, is_main, joined, launcher, own_batches, own_rows, rank, world_size
 from src.mixed_precision import MixedPrecision
 from src.run_lock import only_one
 from src.training import Trainer
 from src.training_state import STATE_FILE, read_state
 
 GLUE = 'run_glue_benchmark.py'
-SMALL = ('--bert_model', 'tiny', '--teacher_hidden_layers', '2', '--precision', 'fp32')
+SMALL = ('--bert_model', 'tiny', '--teacher_hidden_layers', '2', '--precision', 'fp32', '--eval_batch_size', '1')
 KEEP = ('--saving_criterion_acc=-1', '--saving_criterion_loss', '100')
 # 60 rows. ft: the second batch of each epoch has one row, so one of two processes has none. pkd: parts of 3 and 4 rows.
 RUNS = {
@@ -111,10 +111,9 @@ def notes(monkeypatch):
         return step(precision)
 
     def noting_weights(trainer, *args):
-        found['seeds'].append([trainer.settings.seed, torch.initial_seed()])
         record = train(trainer, *args)
         found['weights'] = [tensor.double().sum().item() for tensor in trainer.model.state_dict().values()]
-        found['seeds'].append(torch.rand(1).item())
+        found['seeds'] += [trainer.settings.seed, torch.initial_seed()]
         return record
 
     def noting_tokens(*args):
@@ -189,8 +188,8 @@ def test_one_seed_and_masks_of_its_own_for_each(make_workspace, tmp_path, notes)
     workspace = make_workspace()
     outcomes = together(workspace, TRAIN, *SMALL, '--num_train_epochs', '1', '--output_dir', tmp_path, notes=notes)
     assert [outcome[0] for outcome in outcomes] == [0, 0], outcomes
-    (first, drawn), (other, drawn_there) = (outcome[3]['seeds'] for outcome in outcomes)
-    assert first[0] == other[0] == record_of(tmp_path)['seed'] and drawn != drawn_there
+    (seed, of_masks), (other, of_other_masks) = (outcome[3]['seeds'] for outcome in outcomes)
+    assert seed == other == record_of(tmp_path)['seed'] == of_masks != of_other_masks
     assert outcomes[0][3]['weights'] == outcomes[1][3]['weights']
     assert [outcome[3]['tokenized'] for outcome in outcomes] == [['train', 'dev'], []]     # the others read the cache
 
@@ -216,12 +215,19 @@ def test_rounds_of_batches(monkeypatch, processes):
     assert rounds == list('abcde')
 
 
+def test_what_is_gathered_comes_in_the_order_of_ranks():
+    def work(number):
+        with joined():
+            return gathered(number or None), gathered(f'batch {number}')
+    assert at_once(work, 3) == [([1, 2], ['batch 0', 'batch 1', 'batch 2']), ([], []), ([], [])]
+
+
 # Predictions
 
 
 def test_the_same_result_file(taught, tmp_path):
     """Byte for byte: batches have the same rows by however many processes they are computed."""
-    flags = (*SMALL, '--eval_batch_size', '1', '--teacher_prediction')
+    flags = (*SMALL, '--teacher_prediction')
     taught.succeed(TEACHER, *flags, tmp_path / 'one.pkl')
     outcomes = together(taught, TEACHER, *flags, tmp_path / 'three.pkl', size=3)
     assert [outcome[0] for outcome in outcomes] == [0, 0, 0], outcomes
@@ -239,7 +245,7 @@ def test_a_stopped_dump_goes_on_with_another_number(taught, tmp_path, monkeypatc
         if len(calls) == 6 and rank() == first - 1:          # the signal comes to one of them
             os.kill(os.getpid(), signal.SIGTERM)
         original()
-    flags = (*SMALL, '--eval_batch_size', '1', '--teacher_prediction', tmp_path / 'results.pkl')
+    flags = (*SMALL, '--teacher_prediction', tmp_path / 'results.pkl')
 
     def run(size, *more):
         return ([[*taught.call(TEACHER, *flags, *more)]] if size == 1
