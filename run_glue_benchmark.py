@@ -45,6 +45,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folde
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
+from src.distributed import from_main, is_main, world_size
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, also_served, find_task
 from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
@@ -91,6 +92,9 @@ METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
 def main(argv: list[str] | None = None) -> None:
     """Do what --mode says."""
     args, rest = parse_flags(argv)
+    if world_size() > 1 and args.mode in ALONE:
+        raise InputError(f'--mode {args.mode} with torchrun: it does not divide its work over processes; start it '
+                         'with python')
     MODES[args.mode][1](args, rest)
 
 
@@ -206,24 +210,26 @@ def chosen_runs(args: argparse.Namespace) -> list[Path]:
 def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
     rows, output_dir = [], args.output_dir
-    for folder in chosen_runs(args):
+    for folder in from_main(chosen_runs, args):
         run = load_run(folder)
         rows += [{'task': task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores(task)}
                  for task in (run.task, *also_served(run.task, 'dev'))]
     table = pd.DataFrame(rows)
-    with replace_file(output_dir / 'dev_scores.csv') as temporary:
-        table.to_csv(temporary, index=False)
+    if is_main():
+        with replace_file(output_dir / 'dev_scores.csv') as temporary:
+            table.to_csv(temporary, index=False)
     logger.info('%s\nsaved in %s', table.to_string(index=False), output_dir / 'dev_scores.csv')
 
 
 def submit(args: argparse.Namespace, _) -> None:
     """Test predictions of runs in the leaderboard's form, each file checked, and all in submission.zip."""
-    folders, output_dir = args.runs or best_runs(chosen_runs(args)), args.output_dir
+    folders, output_dir = args.runs or from_main(lambda: best_runs(chosen_runs(args))), args.output_dir
     check_one_each(folders)
     files = [path for folder in folders for path in predict_test_sets(load_run(folder), output_dir)]
     if not files:
         raise InputError('--runs: none of the runs belongs to a task of the leaderboard')
-    write_zip(output_dir / 'submission.zip', files)
+    if is_main():
+        write_zip(output_dir / 'submission.zip', files)
     logger.info('saved in %s', output_dir / 'submission.zip')
 
 
@@ -248,7 +254,9 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
             continue
         split = run.tokens(task, 'test')
         path = output_dir / task.submission_file
-        write_predictions(path, task, run.logits(split, f'{task.name} test'))
+        logits = run.logits(split, f'{task.name} test')
+        if is_main():
+            write_predictions(path, task, logits)
         logger.info('%s: %d rows from %s', path.name, len(split), run.folder)
         paths.append(path)
     return paths
@@ -257,6 +265,9 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
 # mode -> what adds its flags, what does it
 MODES = {'teacher': (teacher_flags, save_teachers), 'compare': (compare_flags, run_comparison),
          'summary': (summary_flags, sum_up), 'submit': (run_flags, submit), 'evaluate': (run_flags, evaluate)}
+
+# What works through processes of its own, as many as --jobs says, or has nothing to compute
+ALONE = ('compare', 'summary')
 
 if __name__ == '__main__':
     run_script(main)

@@ -22,6 +22,7 @@ from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
 from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.distributed import main_first
 from src.nli_data_processing import GlueTask, InputExample, processors, task_folder
 
 logger = logging.getLogger(__name__)
@@ -233,13 +234,14 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
     key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length)]
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
-    cached = _read_cache(cache)
-    if cached is None or not _is_sound(cached, task, split, len(tokenizer), max_seq_length):
-        if cached is not None or cache.is_file():
-            logger.warning('%s is damaged: made anew', cache)
-        tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
-        _write_cache(cache, tokens)
-        return tokens
+    with main_first():
+        cached = _read_cache(cache)
+        if cached is None or not _is_sound(cached, task, split, len(tokenizer), max_seq_length):
+            if cached is not None or cache.is_file():
+                logger.warning('%s is damaged: made anew', cache)
+            tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
+            _write_cache(cache, tokens)
+            return tokens
     return TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
                           cached.get('labels'), tokenizer.fingerprint, max_seq_length)
 

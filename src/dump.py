@@ -8,6 +8,7 @@ import numpy as np
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.data_processing import TokenizedSplit
+from src.distributed import from_main, is_main
 from src.dump_journal import DumpJournal
 from src.evaluation import predict
 from src.modeling import SequenceClassifier
@@ -27,7 +28,7 @@ def dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, splits
     """Let a teacher predict every split into its result file, or with --resume the rows that are not in it yet.
 
     scores, made_by: as of write_results. No other process may write the file (InputError). A signal leaves the unfinished
-    file and its journal (Stopped)."""
+    file and its journal (Stopped). Several processes compute, and rank 0 writes."""
     with only_one(path.with_name(f'.{path.name}.lock'), 'teacher_prediction'), signals_held():
         _dump(args, path, model, splits, scores, made_by)
 
@@ -37,12 +38,16 @@ def _dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, split
     metadata = result_metadata(splits, made_by)
     marks = {'arguments': recorded_arguments(args), 'versions': versions(), 'code': code_marks(), 'result': metadata}
     journal = DumpJournal(path, marks, args.checkpoint_every)
-    if _is_finished(args, journal, metadata):
+    if from_main(_is_finished, args, journal, metadata):
         return
-    journal.rows = _rows_to_resume(args, journal)
+    journal.rows = from_main(_rows_to_resume, args, journal)
     predictions = {name: predict(model, split, args.eval_batch_size, made_by['precision'], f'{split.task} {name}',
                                  journal.rows.get(name, 0)) for name, split in splits.items()}
     shape = (model.classifier.classifier.out_features, model.config.hidden_size, model.config.num_hidden_layers)
+    if not is_main():
+        for stream in predictions.values():
+            next(stream, None)           # computes its share; rank 0 is given what comes of it
+        return
     try:
         write_results(path, splits, predictions, scores, shape, args.all_layers, made_by, journal)
     except Stopped as stop:

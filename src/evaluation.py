@@ -1,4 +1,5 @@
 """One evaluation for every script."""
+import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from BERT.pytorch_pretrained_bert.inference import packed_for_inference
 from src.data_processing import TokenizedSplit
+from src.distributed import gathered, is_main, own_batches, summed
 from src.KD_loss import task_loss
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, compute_metrics
@@ -30,15 +32,27 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
     """The model's outputs for all rows of a split but the first `done`, in batches by length, on the CPU in fp32.
 
     Until the last batch is taken, or the generator closed, the model is in evaluation mode, its layers laid out for that:
-    it can neither train nor be saved. progress: what to call the bar; None: no bar."""
+    it can neither train nor be saved. progress: what to call the bar; None: no bar. Of several processes each computes some
+    of the batches, and rank 0 is given them all, in order, the others none."""
+    with contextlib.closing(_own_predictions(model, split, batch_size, precision, progress, done)) as shares:
+        for own in shares:
+            yield from gathered(own)
+
+
+def _own_predictions(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
+                     progress: str | None, done: int = 0) -> Iterator[Predictions | None]:
+    """What this process computes of `predict`, see own_batches."""
     device = next(model.parameters()).device
-    batches = list(split.batches_by_length(batch_size, done))
+    batches = list(own_batches(list(split.batches_by_length(batch_size, done))))
     was_training = model.training
     model.eval()
     try:
         with packed_for_inference(model.encoder, PRECISIONS[precision]):
-            for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None):
+            for rows in tqdm(batches, desc=progress, unit='batch', disable=progress is None or not is_main()):
                 stop_if_asked()
+                if rows is None:
+                    yield None
+                    continue
                 with torch.inference_mode(), autocast(device, precision):
                     outputs = [output.float().cpu() for output in model(split.batch(rows).to(device))]
                 yield Predictions(rows, *outputs)
@@ -48,11 +62,12 @@ def predict(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, p
 
 def predict_logits(model: SequenceClassifier, split: TokenizedSplit, batch_size: int, precision: str,
                    progress: str | None = None) -> np.ndarray:
-    """Logits float32 [R, C] of all rows."""
-    logits = np.empty((len(split), model.classifier.classifier.out_features), np.float32)
-    for batch in predict(model, split, batch_size, precision, progress):
-        logits[batch.rows] = batch.logits.numpy()
-    return logits
+    """Logits float32 [R, C] of all rows, on every process."""
+    logits = np.zeros((len(split), model.classifier.classifier.out_features), np.float32)
+    for batch in _own_predictions(model, split, batch_size, precision, progress):
+        if batch:
+            logits[batch.rows] = batch.logits.numpy()
+    return summed(torch.from_numpy(logits)).numpy()
 
 
 def scores(logits: np.ndarray, labels: np.ndarray, metrics: Callable[[np.ndarray, np.ndarray], dict]) -> dict[str, float]:

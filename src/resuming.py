@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.distributed import launcher
 from src.run_log import read_run
 from src.training_state import STATE_FILE, differences, read_state
 
@@ -78,4 +79,4 @@ def check_same(args: argparse.Namespace, what: str, then: dict, now: dict) -> No
 
 def command_to_resume() -> str:
     """The command line of this process with --resume."""
-    return shlex.join(['python', *sys.argv, *(['--resume'] if '--resume' not in sys.argv else [])])
+    return shlex.join([*launcher(), *sys.argv, *(['--resume'] if '--resume' not in sys.argv else [])])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import writing
+from src.distributed import is_main
 
 try:
     import fcntl
@@ -26,7 +27,10 @@ def only_one(lock: Path, flag: str) -> Iterator[None]:
     """Within it, no other process holds the lock file. InputError that names the one which does; flag: what names the
     place, as 'output_dir'.
 
-    Windows, which has no such lock, does not check."""
+    Windows, which has no such lock, does not check. Of several processes of one run rank 0 holds it for all."""
+    if not is_main():
+        yield
+        return
     with writing(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = open(lock, 'a+', encoding='utf-8')       # not emptied before the lock is held: it names the holder

@@ -23,6 +23,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
+from src.distributed import from_main, is_main, share_weights, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import GlueTask, processors, task_folder
@@ -94,8 +95,8 @@ def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[
     """Choose, announce and set the seed: the one given, else with --resume that of the run to go on with, else a drawn one.
 
     log_folder: seed, or * for any -> the run's folder."""
-    earlier = earlier_seed(log_folder) if args.resume and given is None else None
-    seed = choose_seed(given if earlier is None else earlier)
+    earlier = from_main(earlier_seed, log_folder) if args.resume and given is None else None
+    seed = from_main(choose_seed, given if earlier is None else earlier)
     logger.info('seed %d%s', seed, ' (drawn)' if given is None and earlier is None else '')
     set_seed(seed)
     return seed
@@ -293,11 +294,11 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
     folder = trainer.log.folder
     with only_one(folder / '.lock', 'output_dir'), signals_held():
-        finished = finished_run(args, folder, made_by)
+        finished = from_main(finished_run, args, folder, made_by)
         if finished:
             trainer.forget_state()
             return finished
-        state = state_to_resume(args, folder, made_by)
+        state = from_main(state_to_resume, args, folder, made_by)
         try:
             record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}', made_by, state)
             record |= scores_at_end(trainer, score, roles.at_end, record)
@@ -305,9 +306,10 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
             trainer.keep_state()
             stop.advice = f'{trainer.steps} of {trainer.total_steps} steps are done; to go on: {command_to_resume()}'
             raise
-        record['seconds'] = trainer.seconds
-        plot_training_curves(folder, record)
-        write_run(folder, record)              # the last file: it says that the run has ended
+        record |= {'seconds': trainer.seconds, 'processes': world_size()}
+        if is_main():
+            plot_training_curves(folder, record)
+            write_run(folder, record)              # the last file: it says that the run has ended
         trainer.forget_state()
     log_scores(record)
     logger.info('saved in %s', trainer.folder)
@@ -319,7 +321,9 @@ def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], 
     the run's own task, dev_also for others."""
     if not at_end:
         return {}
-    load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
+    if is_main():                              # other machines may not see the files, or not yet
+        load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
+    share_weights(trainer.model)
     others = {split.task: score(split) for split in at_end}
     own = others.pop(record['task'], None)
     found = {'dev_also': others} if others else {}

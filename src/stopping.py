@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from src.distributed import highest, world_size
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,7 +28,8 @@ class _Noted:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGINT raise Stopped; a second one has the effect that it had before.
+    """Within it SIGTERM and SIGINT raise Stopped; a second one has the effect that it had before. Of several processes it
+    has none: Slurm and torchrun both pass one on, and torchrun kills what has not ended after 30 seconds.
 
     A signal that this process was started to ignore (nohup, a shell's background) stays ignored."""
     if threading.current_thread() is not threading.main_thread():      # where Python allows no handlers
@@ -40,7 +43,11 @@ def stop_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
     def handle(number: int, _) -> None:
-        restore()
+        if world_size() == 1:
+            restore()
+        else:
+            for each in before:
+                signal.signal(each, signal.SIG_IGN)
         if not _Noted.held:
             raise Stopped(number)
         _Noted.number = number
@@ -67,7 +74,8 @@ def signals_held() -> Iterator[None]:
 
 
 def stop_if_asked() -> None:
-    """Raise Stopped if a signal has come within signals_held."""
-    if _Noted.number is not None:
-        number, _Noted.number = _Noted.number, None
+    """Raise Stopped if a signal has come within signals_held; all processes do, if it has come to one."""
+    number = highest(_Noted.number or 0)
+    if number:
+        _Noted.number = None
         raise Stopped(number)

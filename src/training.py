@@ -20,6 +20,18 @@ from BERT.pytorch_pretrained_bert.optimization import no_decay_groups
 from BERT.pytorch_pretrained_bert.writing import remove_temporaries
 from src.checkpoints import checkpoint_files, save_model, settle
 from src.data_processing import TokenizedSplit
+from src.distributed import (
+    gathered,
+    gradients_joined,
+    highest,
+    is_main,
+    own_rows,
+    parallel,
+    rank,
+    seed_dropout,
+    summed,
+    world_size,
+)
 from src.KD_loss import distillation_loss, patience_loss
 from src.mixed_precision import MixedPrecision
 from src.modeling import SequenceClassifier
@@ -101,7 +113,9 @@ class Trainer:
 
     evaluate: () -> scores, with `loss`, on the rows that choose; metric: the score that decides; prefix: of the
     checkpoint files; log_folder: for the logs and the training state; rows: numbers of the rows to learn from, None for
-    all; chosen_by: what the rows that choose are called, dev or holdout. Nothing is written before `train`."""
+    all; chosen_by: what the rows that choose are called, dev or holdout. Nothing is written before `train`.
+
+    Several processes each compute a part of every batch and go through all else alike; rank 0 alone writes."""
 
     # What a training state holds of these, as JSON; weights, averages and generators are beside it.
     PROGRESS = ('steps', 'evaluated_at', 'seen', 'best', 'last', 'saved', 'evaluation_seconds')
@@ -119,6 +133,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.mixed_precision = MixedPrecision(model, self.optimizer, self.device, settings.precision,
                                               settings.loss_scale)
+        self.parallel = parallel(model, model.has_layers_that_never_run)
         self.log, self.state_file = RunLog(log_folder), log_folder / STATE_FILE
         self.checkpoint = Period(settings.checkpoint_every)
         self.made_by: dict = {}
@@ -140,6 +155,15 @@ class Trainer:
         """Go on from a training state, or from the start: then what an earlier run left goes, but for weights that this one
         has no successor of yet."""
         self.made_by, self.clock_zero = made_by, time.perf_counter()
+        if state is None:
+            seed_dropout(self.settings.seed, 0)
+        else:
+            self._load_state(state)
+            self.kept = self._position()
+        if is_main():
+            self._begin_files(state)
+
+    def _begin_files(self, state: dict | None) -> None:
         remove_temporaries(self.folder, f'{self.prefix}.')
         for prefix in LOG_FILES:                 # by name: PTP runs write beside the teacher that they learn from
             remove_temporaries(self.log.folder, prefix)
@@ -147,9 +171,7 @@ class Trainer:
             self.state_file.unlink(missing_ok=True)
             self.log.begin()
         else:
-            self._load_state(state)
             self.log.cut_back(state['progress']['log_bytes'])
-            self.kept = self._position()
         settle(self.folder, self.prefix, self.saved)
 
     def train(self, name: str, made_by: dict | None = None, state: dict | None = None) -> dict:
@@ -160,7 +182,7 @@ class Trainer:
         is not finite."""
         self._begin(made_by or {}, state)
         self.model.train()
-        with tqdm(total=self.total_steps, initial=self.steps, desc=name, unit='step') as progress:
+        with tqdm(total=self.total_steps, initial=self.steps, desc=name, unit='step', disable=not is_main()) as progress:
             self._evaluate_if_due()
             for epoch in range(self.steps // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch)):
                 self._train_epoch(epoch, progress)
@@ -198,20 +220,25 @@ class Trainer:
             if self.objective.teacher and self.steps % PAGES_KEPT_STEPS == 0:
                 self.objective.teacher.forget_pages()
             self._evaluate_if_due()
-            if self.checkpoint.due(self.steps):
+            if self._checkpoint_due():
                 self.keep_state()
             stop_if_asked()
 
     def _train_step(self, rows: np.ndarray) -> Tensor:
-        """One update from a batch, in gradient_accumulation_steps parts; returns the losses' sums over its rows."""
+        """One update from a batch, in gradient_accumulation_steps parts; returns the losses' sums over its rows.
+
+        Gradients are means over the processes, which need not have equally many of the rows: hence world_size."""
         sums = torch.zeros(5, device=self.device)
-        for part in np.array_split(rows, min(self.settings.gradient_accumulation_steps, len(rows))):
-            part = self.split.by_length(part)
-            with self.mixed_precision.forward_context():
-                logits, _, cls_states = self.model(self.split.batch(part).to(self.device))
-            losses = self.objective(part, logits, cls_states)
-            self.mixed_precision.backward(losses.total * (len(part) / len(rows)))
-            sums += torch.stack([loss.detach() for loss in losses]) * len(part)
+        parts = np.array_split(rows, min(self.settings.gradient_accumulation_steps, len(rows)))
+        for number, part in enumerate(parts, start=1):
+            own, counted = own_rows(self.split.by_length(part))
+            with gradients_joined(self.parallel, number == len(parts)):
+                with self.mixed_precision.forward_context():
+                    logits, _, cls_states = self.parallel(self.split.batch(own).to(self.device))
+                losses = self.objective(own, logits, cls_states)
+                self.mixed_precision.backward(losses.total * (world_size() * counted / len(rows)))
+            sums += torch.stack([loss.detach() for loss in losses]) * counted
+        summed(sums)
         updated = self.mixed_precision.step()
         norms = self.optimizer.grad_norms if updated else 0.0      # of a skipped step fp16's scaler has seen to it
         self.unchecked.append((self.steps + 1, rows, torch.stack((sums[0], torch.as_tensor(norms, device=self.device)))))
@@ -220,7 +247,8 @@ class Trainer:
     def _log_means(self, epoch: int, step: int, progress: tqdm) -> None:
         self._check_finite()
         means = dict(zip(('loss', 'kd', 'ce', 'patience', 'acc'), (self.sums / self.seen).tolist(), strict=True))
-        self.log.train_row(epoch, self.steps, step, means)
+        if is_main():
+            self.log.train_row(epoch, self.steps, step, means)
         progress.set_postfix(loss=f'{means["loss"]:.4f}', **self._postfix(), refresh=False)
 
     def _check_finite(self) -> None:
@@ -263,7 +291,8 @@ class Trainer:
             if not math.isfinite(scores['loss']):
                 raise self._not_finite(self.steps, f'loss on {self.chosen_by}', scores['loss'])
             self.last, self.evaluated_at = {**scores, 'global_step': self.steps}, self.steps
-            self.log.eval_row((self.steps - 1) // self.steps_per_epoch, self.steps, scores)
+            if is_main():
+                self.log.eval_row((self.steps - 1) // self.steps_per_epoch, self.steps, scores)
             if self._is_best('metric', scores[self.metric]) and scores[self.metric] > self.settings.saving_criterion_acc:
                 self._save('_acc')
             if self._is_best('loss', -scores['loss']) and scores['loss'] < self.settings.saving_criterion_loss:
@@ -274,9 +303,10 @@ class Trainer:
     def _save(self, criterion: str) -> None:
         """Save the weights as those of a criterion. While a training state is on disk the files wait under pending names for
         the next one, so that the state and the pairs that it tells of are always of the same step."""
-        save_model(self.model, self.folder, self.prefix, criterion, self.steps)
+        if is_main():
+            save_model(self.model, self.folder, self.prefix, criterion, self.steps)
         self.saved[criterion] = self.steps
-        if not self.kept:
+        if is_main() and not self.kept:
             settle(self.folder, self.prefix, self.saved)
 
     def _is_best(self, criterion: str, value: float) -> bool:
@@ -295,20 +325,30 @@ class Trainer:
     def _position(self) -> tuple:
         return self.steps, self.evaluated_at, '' in self.saved
 
+    def _checkpoint_due(self) -> bool:
+        """Whether --checkpoint_every asks for a state; of its minutes rank 0's clock counts."""
+        due = self.checkpoint.due(self.steps)
+        return bool(highest(due and is_main())) if self.checkpoint.seconds else due
+
     def keep_state(self) -> None:
         """Write the training state, unless that on disk is as far, and let the pairs of files that it tells of take their
         names."""
         if self.kept == self._position():
             return
         self._check_finite()
+        generators = gathered(random_state())
+        if is_main():
+            self._write_state(generators)
+        self.kept = self._position()
+
+    def _write_state(self, generators: list[dict]) -> None:
         progress = {name: getattr(self, name) for name in self.PROGRESS}
         progress |= {'seconds': self.seconds, 'log_bytes': self.log.lengths()}
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         write_state(self.state_file, self.made_by, progress, {
             'sums': self.sums, 'model': self.model.state_dict(), 'precision': self.mixed_precision.state_dict(),
             'optimizer': {names[parameter]: state for parameter, state in self.optimizer.state.items()},
-            'random': random_state()})
-        self.kept = self._position()
+            'random': generators})
         settle(self.folder, self.prefix, self.saved)
 
     def _load_state(self, state: dict) -> None:
@@ -326,9 +366,13 @@ class Trainer:
                 self.optimizer.state[parameter] = {
                     key: torch.empty_like(parameter).copy_(value) if isinstance(value, Tensor) else value
                     for key, value in state['optimizer'][name].items()}
-        set_random_state(state['random'])
+        if rank() < len(state['random']):
+            set_random_state(state['random'][rank()])
+        else:
+            seed_dropout(self.settings.seed, self.steps)
 
     def forget_state(self) -> None:
         """Remove the training state: the run has ended and needs it no more."""
-        self.state_file.unlink(missing_ok=True)
+        if is_main():
+            self.state_file.unlink(missing_ok=True)
         self.kept = None

@@ -1,7 +1,8 @@
 """The training state: one file in a run's log folder from which the run can go on as if it had never stopped.
 
 It is a dictionary by torch.save: tensors in plain containers, so that reading it can run no code. `made_by` and `progress`
-are JSON: what made the run, and how far it is. Nothing in it tells by how many processes the run was computed.
+are JSON: what made the run, and how far it is. `random` has the generators of each process; another number of processes
+can go on from it.
 """
 import hashlib
 import json
@@ -54,21 +55,21 @@ class Period:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of all generators that numbers are drawn from; dropout's are torch's."""
+    """The state of all generators that this process draws numbers from; dropout's are torch's."""
     algorithm, keys, *rest = np.random.get_state()
     return {'python': json.dumps(random.getstate()), 'numpy': json.dumps([algorithm, keys.tolist(), *rest]),
-            'torch': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+            'torch': torch.get_rng_state(), 'cuda': torch.cuda.get_rng_state() if torch.cuda.is_available() else None}
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators back to what random_state told; of CUDA devices those that are here."""
+    """Put the generators back to what random_state told."""
     version, numbers, gauss = json.loads(state['python'])
     random.setstate((version, tuple(numbers), gauss))
     algorithm, keys, *rest = json.loads(state['numpy'])
     np.random.set_state((algorithm, np.array(keys, np.uint32), *rest))
     torch.set_rng_state(state['torch'])
-    for device, of_device in enumerate(state['cuda'][:torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(of_device, device)
+    if state['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'])
 
 
 def write_state(path: Path, made_by: dict, progress: dict, tensors: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.distributed import ended_with, is_loss, joined, rank
 from src.stopping import Stopped, stop_signals
 
 logger = logging.getLogger(__name__)
@@ -25,18 +26,23 @@ class RunError(RuntimeError):
 
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's main. One line and an exit code tell what ended it: 2, what is wrong with the user's input or files;
-    1, a RunError; 128 + its number, a signal.
+    1, a RunError; 128 + its number, a signal. Of several processes one tells it, and all leave with its code.
 
     With PEAKD_DEBUG set the traceback is shown."""
-    logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
     try:
-        with stop_signals():
+        with joined(), stop_signals():
+            logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
             main()
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         _leave(error, str(stop), 128 + stop.number)
     except RunError as error:
         _leave(error, f'error: {error}', 1)
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        _leave(error, 'error: another process of this run has ended or could not be reached; if it told why, that stands '
+               'above; with --resume the same command goes on from the last training state', 1)
     except OSError as error:
         _leave(error, f'error: {_in_words(error)}', 2)
     except InputError as error:
@@ -46,8 +52,10 @@ def run_script(main: Callable[[], None]) -> None:
 def _leave(error: BaseException, line: str, code: int) -> None:
     if os.environ.get('PEAKD_DEBUG'):
         raise error
-    print(one_line(line), file=sys.stderr)
-    sys.exit(code)
+    told = ended_with(code)
+    if told is None:
+        print(one_line(line) + (f' (rank {rank()})' if rank() else ''), file=sys.stderr, flush=True)
+    sys.exit(code if told is None else told)
 
 
 def _in_words(error: OSError) -> str:
