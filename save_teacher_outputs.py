@@ -28,7 +28,6 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
-from src.distributed import from_main
 from src.dump import dump
 from src.evaluation import predicted_labels, teacher_scores
 from src.joined_outputs import join_folds
@@ -69,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     task = find_task(args.task)
     path = result_path(args, task)
     if args.join:
-        log_scores('train', from_main(join_folds, [find_checkpoint('join', name, []) for name in args.join], path))
+        log_scores('train', join_folds([find_checkpoint('join', name, []) for name in args.join], path))
     else:
         save_outputs(args, task, path)
     logger.info('saved in %s', path)

@@ -10,6 +10,7 @@ import numpy as np
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import ROWS_AT_ONCE, SPLITS, fold_rows, hold_out, parse_fold
+from src.distributed import is_main
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
 from src.teacher_outputs import ResultWriter, TeacherOutputs, is_by_row
@@ -32,8 +33,9 @@ def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:
                              'tokenizer or length limit; make it anew with the data of the training')
     source = _sources(folds, first.arrays['train_labels'], made)
     found = _train_scores(folds, source)
-    with replace_file(joined) as temporary:
-        _write(temporary, folds, source, found)
+    if is_main():
+        with replace_file(joined) as temporary:
+            _write(temporary, folds, source, found)
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.special import softmax
 
 import NLI_KD_training
-from src import evaluation, training
+from src import runs, training
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.data_processing import TokenizedSplit, hold_out
 from src.evaluation import task_scores
@@ -126,13 +126,13 @@ def test_another_holdout_seed_holds_out_other_rows(taught, monkeypatch):
 @pytest.fixture
 def evaluated(monkeypatch):
     """Names of the splits that were predicted, in order."""
-    names, predict = [], evaluation.predict
+    names, predict_logits = [], runs.predict_logits
 
     def spy(model, split, *settings):
         names.append(split.split)
-        return predict(model, split, *settings)
+        return predict_logits(model, split, *settings)
 
-    monkeypatch.setattr(evaluation, 'predict', spy)
+    monkeypatch.setattr(runs, 'predict_logits', spy)
     return names
 
 
