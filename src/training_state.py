@@ -9,7 +9,6 @@ import json
 import random
 import re
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.weights import load_tensors
 from BERT.pytorch_pretrained_bert.writing import replace_file
 
 STATE_FILE = 'training_state.pt'
@@ -87,14 +87,10 @@ def read_state(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        with zipfile.ZipFile(path) as file:
-            damaged = file.testzip()
-        state = None if damaged else torch.load(path, map_location='cpu', weights_only=True)
-        if state and state['format'] == FORMAT:
+        state = load_tensors(path)
+        if state['format'] == FORMAT:
             return state | {name: json.loads(state[name]) for name in ('made_by', 'progress')}
-    except OSError:
-        raise
-    except Exception:      # damage makes the readers fail in ways of their own
+    except (InputError, KeyError, TypeError, ValueError, RecursionError):
         pass
     raise InputError(f'--resume: {path} is damaged or no training state of this version; remove it to start from the '
                      'beginning')
