@@ -18,6 +18,7 @@ from src.argument_parser import Parser  # noqa: E402
 from src.data_processing import SPLITS, load_split  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
 from src.published_results import PublishedSplit, read_published  # noqa: E402
+from src.run_lock import only_writer  # noqa: E402
 from src.runs import set_up  # noqa: E402
 from src.teacher_outputs import result_file, write_results  # noqa: E402
 from src.utils import run_script  # noqa: E402
@@ -40,8 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     path = Path(args.new).expanduser() if args.new else result_file(task, args.teacher_hidden_layers, patient)
     made_by = {'teacher': f'imported from {old.name}', 'imported_sha256': sha256_of(old)}
     shape = (task.num_labels, found['train'].hidden, args.teacher_hidden_layers)
-    write_results(path, splits, {name: part.predictions() for name, part in found.items()}, scorer(task, splits), shape,
-                  patient, made_by)
+    with only_writer(path):
+        write_results(path, splits, {name: part.predictions() for name, part in found.items()}, scorer(task, splits), shape,
+                      patient, made_by)
     print(f'saved in {path}')
 
 

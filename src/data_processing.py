@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import logging
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -190,10 +191,11 @@ def fold_rows(labels: np.ndarray, rows: np.ndarray, fold: str, seed: int) -> np.
 
 def parse_fold(fold: str) -> tuple[int, int]:
     """(F, K) of '2/5', fold 2 of 5. InputError for anything else."""
-    number, _, folds = fold.partition('/')
-    if not (number.isdecimal() and folds.isdecimal() and int(folds) > 1 and 1 <= int(number) <= int(folds)):
+    found = re.fullmatch(r'(\d{1,6})/(\d{1,6})', fold)
+    number, folds = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= folds or folds < 2:
         raise InputError(f'--fold {fold!r}: must be F/K, fold F from 1 to K of at least 2 folds, as in 2/5')
-    return int(number), int(folds)
+    return number, folds
 
 
 def _part(strata: np.ndarray, sizes: np.ndarray, fraction: float, seed: int, number: int = 0) -> np.ndarray:

@@ -178,7 +178,7 @@ def seed_dropout(seed: int, steps: int) -> None:
 
 def is_loss(error: RuntimeError) -> bool:
     """Whether an error says that another process cannot be reached."""
-    return world_size() > 1 and (isinstance(error, dist.DistError) or 'gloo' in str(error))
+    return isinstance(error, dist.DistError) or (world_size() > 1 and 'gloo' in str(error))
 
 
 def ended_with(code: int) -> int | None:

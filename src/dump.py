@@ -8,12 +8,12 @@ import numpy as np
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.data_processing import TokenizedSplit
-from src.distributed import from_main, is_main
+from src.distributed import from_main, highest, is_main
 from src.dump_journal import DumpJournal
 from src.evaluation import predict
 from src.modeling import SequenceClassifier
 from src.resuming import check_same, command_to_resume
-from src.run_lock import only_one
+from src.run_lock import only_writer
 from src.runs import recorded_arguments
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_metadata, write_results
@@ -29,7 +29,7 @@ def dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, splits
 
     scores, made_by: as of write_results. No other process may write the file (InputError). A signal leaves the unfinished
     file and its journal (Stopped). Several processes compute, and rank 0 writes."""
-    with only_one(path.with_name(f'.{path.name}.lock'), 'teacher_prediction'), signals_held():
+    with only_writer(path), signals_held():
         _dump(args, path, model, splits, scores, made_by)
 
 
@@ -45,12 +45,17 @@ def _dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, split
                                  journal.rows.get(name, 0)) for name, split in splits.items()}
     shape = (model.classifier.classifier.out_features, model.config.hidden_size, model.config.num_hidden_layers)
     if not is_main():
-        for stream in predictions.values():
-            next(stream, None)           # computes its share; rank 0 is given what comes of it
+        try:
+            for stream in predictions.values():
+                next(stream, None)       # computes its share; rank 0 is given what comes of it
+        except Stopped:
+            highest(0)
+            raise
         return
     try:
         write_results(path, splits, predictions, scores, shape, args.all_layers, made_by, journal)
     except Stopped as stop:
+        highest(0)                       # what is done is noted: now the others may leave
         stop.advice = f'{sum(journal.rows.values())} rows are done; to go on: {command_to_resume()}'
         raise
     logger.info('saved in %s', path)
@@ -62,7 +67,6 @@ def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str,
     if found is None:
         if args.resume:
             logger.info('--resume: no dump into %s was stopped: from the start', journal.path)
-        journal.begin()
         return {}
     check_same(args, str(journal.file), found['made_by'], journal.made_by)
     logger.info('--resume: goes on after %d rows', sum(found['rows'].values()))
@@ -71,14 +75,16 @@ def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str,
 
 def _is_finished(args: argparse.Namespace, journal: DumpJournal, metadata: dict[str, str]) -> bool:
     """Whether --resume finds that a dump has ended, and says so. InputError where it is of something else."""
-    if not args.resume or journal.file.is_file() or not journal.path.is_file():
+    if not args.resume or (journal.file.is_file() and journal.part.is_file()) or not journal.path.is_file():
         return False
     try:
-        found = TeacherOutputs.open(journal.path).metadata
+        outputs = TeacherOutputs.open(journal.path)
     except InputError:
         return False                # nothing that could be lost
-    check_same(args, str(journal.path), found, metadata)
-    if found != metadata:
+    found, wanted = ({**marks, 'arguments': {'all_layers': patient}} for marks, patient in (
+        (outputs.metadata, 'train.feature_maps' in outputs.arrays), (metadata, args.all_layers)))
+    check_same(args, str(journal.path), found, wanted)
+    if found != wanted:
         return False
     logger.info('--resume: %s is whole already; nothing is changed', journal.path)
     return True

@@ -9,11 +9,12 @@ import numpy as np
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.data_processing import ROWS_AT_ONCE, SPLITS, fold_rows, hold_out, parse_fold
+from src.data_processing import SPLITS, fold_rows, hold_out, parse_fold
 from src.distributed import is_main
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
-from src.teacher_outputs import ResultWriter, TeacherOutputs, is_by_row
+from src.run_lock import only_writer
+from src.teacher_outputs import STATE_ROWS_AT_ONCE, ResultWriter, TeacherOutputs, is_by_row
 
 Fold = tuple[TeacherOutputs, dict]      # a result file, and what it says of its teacher's fold (see runs.teacher_marks)
 
@@ -34,7 +35,7 @@ def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:
     source = _sources(folds, first.arrays['train_labels'], made)
     found = _train_scores(folds, source)
     if is_main():
-        with replace_file(joined) as temporary:
+        with only_writer(joined), replace_file(joined) as temporary:
             _write(temporary, folds, source, found)
     return found
 
@@ -62,7 +63,10 @@ def _fold_of(outputs: TeacherOutputs) -> dict:
     if 'fold' not in outputs.metadata:
         raise InputError(f'--join {outputs.path}: it does not say that its teacher left out a fold; train one with --fold, '
                          'and let save_teacher_outputs.py find its run.json beside its weights')
-    return json.loads(outputs.metadata['fold'])
+    made = json.loads(outputs.metadata['fold'])
+    if not isinstance(made, dict) or not {'fold', 'holdout', 'holdout_seed', 'rows'} <= made.keys():
+        raise InputError(f'--join {outputs.path}: what it says of its fold is damaged; make it anew')
+    return made
 
 
 def _in_order(folds: list[Fold]) -> list[Fold]:
@@ -118,8 +122,8 @@ def _put_rows(writer: ResultWriter, name: str, folds: list[Fold], source: np.nda
     """Write a tensor of the large ones, each row from its source, few rows in memory at a time."""
     for number, (outputs, _) in enumerate(folds):
         rows = np.flatnonzero(source == number)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[start:start + ROWS_AT_ONCE]
+        for start in range(0, len(rows), STATE_ROWS_AT_ONCE):
+            part = rows[start:start + STATE_ROWS_AT_ONCE]
             writer.put(name, part, outputs.rows(name, part))
         outputs.forget_pages()
 

@@ -27,10 +27,9 @@ from BERT.pytorch_pretrained_bert.weights import check_torch_file
 from src.data_processing import TokenizedSplit
 from src.evaluation import Predictions, predicted_labels
 from src.nli_data_processing import find_task
+from src.teacher_outputs import STATE_ROWS_AT_ONCE
 
 logger = logging.getLogger(__name__)
-
-ROWS_AT_ONCE = 4096
 
 
 def read_published(path: Path) -> dict[str, Any]:
@@ -160,8 +159,8 @@ class PublishedSplit:
 
     def predictions(self) -> Iterator[Predictions]:
         """All rows, some at a time."""
-        for start in range(0, len(self.split), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for start in range(0, len(self.split), STATE_ROWS_AT_ONCE):
+            part = slice(start, start + STATE_ROWS_AT_ONCE)
             states = np.stack([layer[part] for layer in self.states] or [self.pooled[part]], axis=1)
             logits, pooled, states = (torch.from_numpy(values.astype(np.float32))
                                       for values in (self.logits[part], self.pooled[part], states))

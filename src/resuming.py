@@ -30,7 +30,7 @@ def earlier_seed(log_folder: Callable[[int | str], Path]) -> int | None:
                          'one with --train_seed or --output_dir')
     if stopped:
         return read_state(stopped[0] / STATE_FILE)['made_by'].get('seed')
-    drawn = [run['seed'] for run in runs.values() if run and _seed_was_drawn(run['arguments'])]
+    drawn = [run.get('seed') for run in runs.values() if run and _seed_was_drawn(run.get('arguments', {}))]
     return drawn[-1] if drawn else None
 
 

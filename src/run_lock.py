@@ -47,6 +47,11 @@ def only_one(lock: Path, flag: str) -> Iterator[None]:
                 file.truncate(0)
 
 
+def only_writer(path: Path) -> contextlib.AbstractContextManager:
+    """`only_one` for what writes a teacher's result file."""
+    return only_one(path.with_name(f'.{path.name}.lock'), 'teacher_prediction')
+
+
 def _take(file, lock: Path, flag: str) -> None:
     try:
         if fcntl:

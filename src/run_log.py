@@ -85,6 +85,12 @@ def chosen_by(record: dict) -> str:
 
 
 def read_run(folder: Path) -> dict | None:
-    """run.json of a folder, or None when no run has ended there. InputError where it is not JSON."""
+    """run.json of a folder, or None when no run has ended there. InputError where it is no such record."""
     path = folder / 'run.json'
-    return read_json_object(path, 'a record of a run') if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = read_json_object(path, 'a record of a run')
+    for name in ('arguments', 'inputs'):
+        if not isinstance(record.get(name, {}), dict):
+            raise InputError(f'{path}: not a record of a run: {name} must be an object, not {str(record[name])[:40]}')
+    return record

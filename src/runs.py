@@ -169,7 +169,7 @@ def input_marks(args: argparse.Namespace, task: GlueTask, train: TokenizedSplit,
     """What a run was made from, beside its flags: hashes of its rows, its starting weights and its teacher."""
     start = args.load_model and sha256_of(find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
     return {'rows': train.identity()['order of rows'], 'load_model': start,
-            'teacher': teacher and teacher.metadata.get('encoder_sha256')}
+            'teacher': teacher and (teacher.metadata.get('encoder_sha256') or teacher.metadata.get('imported_sha256'))}
 
 
 def teacher_folder(task: GlueTask, layers: int) -> Path:
@@ -255,7 +255,7 @@ def teacher_marks(encoder: Path) -> dict[str, str]:
     known = {'holdout': _holdout(arguments)} if 'holdout' in arguments else {}
     if arguments.get('fold'):
         division = {name: arguments[name] for name in ('fold', 'holdout', 'holdout_seed')}
-        known['fold'] = json.dumps(division | {'rows': record['inputs']['rows']})
+        known['fold'] = json.dumps(division | {'rows': record.get('inputs', {}).get('rows', '')})
     return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), **known}
 
 

@@ -21,8 +21,8 @@ from src.stages import Stage
 from src.training_state import STATE_FILE
 
 LOG = 'log.txt'               # in a stage's folder: its command and what it printed
-REFUSED = 2                   # the exit code of a script that its input, here what it was to go on from, does not suit
-SECONDS_TO_STOP = 10          # before a process that was told to stop is killed
+OF_RESUMING = '--resume: '    # what an error begins with that is about what a run was to go on from
+SECONDS_TO_STOP = 60          # before a process that was told to stop is killed
 KILLED = -9                   # the code of a process that was killed; Windows has no signal.SIGKILL to name it by
 # Found here, for between fork and exec little more than system calls is safe.
 PRCTL = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
@@ -68,8 +68,9 @@ class StageRunner:
             if _can_go_on(folder):
                 with open(folder / LOG, 'a', encoding='utf-8') as log:
                     code = self._run([*words, '--resume'], log)
-                if code != REFUSED:                        # by its code, say, which is a newer version
-                    return None if code == 0 else _error(folder / LOG, code)
+                error = None if code == 0 else _error(folder / LOG, code)
+                if not (error or '').startswith(OF_RESUMING):        # else its code is a newer version, say
+                    return error
             shutil.rmtree(folder, ignore_errors=True)      # an earlier run that was stopped half-way
             folder.mkdir(parents=True)
             with open(folder / LOG, 'w', encoding='utf-8') as log:

@@ -15,13 +15,13 @@ from typing import Any
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
 from src.grid import COMMON, METHODS, OF_THE_START, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
-from src.runs import NOT_CONFIGURATION, UNRECORDED, wiring_name
+from src.runs import NOT_CONFIGURATION, wiring_name
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
 
 # Arguments that are no setting of a cell, and those among them that all the same tell one comparison's cells from another's
-HAS_A_COLUMN = {*OWN, *UNRECORDED}
+HAS_A_COLUMN = {*OWN, *NOT_CONFIGURATION}
 SETTINGS_TOO = {('student', 'bert_model'), ('student', 'teacher_hidden_layers'), ('teacher', 'train_seed'),
                 *(('student', name) for name in COMMON)}
 

@@ -36,6 +36,7 @@ from src.stopping import Stopped
 
 # Layer states are normalised to about unit size, where fp16 rounds finer than bf16 and takes half of fp32's room.
 STATE_TYPE = 'float16'
+STATE_ROWS_AT_ONCE = 4096      # rows of states in memory at a time, where files are copied
 TYPE_NAMES = {'float16': 'F16', 'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint32': 'U32', 'bool': 'BOOL'}
 NUMPY_TYPES = {name: np.dtype(numpy_name) for numpy_name, name in TYPE_NAMES.items()}
 FORMAT = 'peakd teacher results 2'
@@ -143,6 +144,8 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
     shape: (classes, hidden, teacher layers); made_by: words about the teacher for the metadata; journal: its rows are in the
     file already, and the streams have the others. When a stream raises Stopped, the journal tells of what was written."""
     journal = journal or DumpJournal(path)
+    if not journal.rows:
+        journal.begin()
     tensors = {name: part for split in splits for name, part in _tensors(split, splits[split], shape, patient).items()}
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -339,6 +339,7 @@ class Trainer:
         generators = gathered(random_state())
         if is_main():
             self._write_state(generators)
+        highest(0)               # no process leaves, or tells that the state is there, before it is
         self.kept = self._position()
 
     def _write_state(self, generators: list[dict]) -> None:

@@ -30,7 +30,7 @@ WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'input
 
 def parse_period(text: str) -> tuple[int | None, float | None]:
     """'200' -> (200 steps, None); '10m' -> (None, 600 seconds). InputError for others."""
-    match = re.fullmatch(r'(\d+)|(\d+|\d*\.\d+)m', text)
+    match = re.fullmatch(r'(\d{1,9})|(\d{1,9}|\d{0,9}\.\d{1,9})m', text)
     steps, minutes = (match[1], match[2]) if match else (None, None)
     if not (steps and int(steps) or minutes and float(minutes)):
         raise InputError(f'--checkpoint_every {text!r}: must be steps, as in 200, or minutes, as in 10m')
@@ -88,12 +88,13 @@ def read_state(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = load_tensors(path)
-        if state['format'] == FORMAT:
-            return state | {name: json.loads(state[name]) for name in ('made_by', 'progress')}
-    except (InputError, KeyError, TypeError, ValueError, RecursionError):
-        pass
-    raise InputError(f'--resume: {path} is damaged or no training state of this version; remove it to start from the '
-                     'beginning')
+        if isinstance(state, dict) and state.get('format') == FORMAT:
+            return state | {name: dict(json.loads(state[name])) for name in ('made_by', 'progress')}
+        reason = 'of another version'
+    except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = str(error)
+    raise InputError(f'--resume: {path} is damaged or no training state of this version ({reason}); remove it to start from '
+                     'the beginning')
 
 
 def code_marks() -> dict[str, str]:
