@@ -79,7 +79,7 @@ def save_outputs(args: argparse.Namespace, task: GlueTask, path: Path) -> None:
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
-    made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
+    made_by = {**teacher_marks(*files), 'precision': setup.precision}
     dump(args, path, model, splits, scorer(task, splits), made_by)
 
 

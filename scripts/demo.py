@@ -20,7 +20,7 @@ from scipy.special import softmax  # noqa: E402
 import envs  # noqa: E402
 import NLI_KD_training  # noqa: E402
 import PTP  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
 from src.argument_parser import TEACHER, TRAIN, parse  # noqa: E402
@@ -29,7 +29,7 @@ from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, wiring_name  # noqa: E402
+from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, teacher_marks, wiring_name  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
@@ -131,11 +131,11 @@ def save_teacher_outputs(flags: list[str]) -> None:
     args = parse(TEACHER, '', flags)
     task = find_task(args.task)
     path = result_file(task, LAYERS, patient=True)
-    encoder, _ = best_saved(teacher_folder(task, LAYERS))
+    marks = teacher_marks(*best_saved(teacher_folder(task, LAYERS)))
     with contextlib.suppress(InputError, FileNotFoundError):
         outputs = TeacherOutputs.open(path)
         outputs.check('train', _train_split(args))
-        if outputs.metadata.get('encoder_sha256') == sha256_of(encoder):
+        if marks.items() <= outputs.metadata.items():
             print(f'done before: {TEACHER} in {path}')
             return
     _call(TEACHER, *flags, check=True)

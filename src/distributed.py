@@ -6,7 +6,7 @@ there is one process, of rank 0, and they hand back what they are given.
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -160,10 +160,10 @@ def gradients_joined(model: nn.Module, joined: bool) -> contextlib.AbstractConte
     return contextlib.nullcontext() if joined or world_size() == 1 else model.no_sync()
 
 
-def share_weights(model: nn.Module) -> None:
-    """Give the model of every process rank 0's weights."""
+def share(tensors: Iterable[Tensor]) -> None:
+    """Give the tensors of every process rank 0's values, in place, one after the other."""
     if world_size() > 1:
-        for tensor in model.state_dict().values():
+        for tensor in tensors:
             dist.broadcast(tensor, 0)
 
 

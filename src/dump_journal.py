@@ -27,7 +27,7 @@ class DumpJournal:
         try:
             found = json.loads(self.file.read_text(encoding='utf-8'))
             return {'made_by': dict(found['made_by']), 'rows': {name: int(rows) for name, rows in found['rows'].items()}}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise InputError(f'--resume: {self.file} is damaged; remove it to start from the beginning') from None
 
     def begin(self) -> None:

@@ -130,8 +130,8 @@ def _put_rows(writer: ResultWriter, name: str, folds: list[Fold], source: np.nda
 
 def _joined_marks(folds: list[Fold]) -> dict[str, str]:
     """What the joined file says of its teachers: of each its file, fold and marks, and the marks of all."""
-    names = ('teacher', 'encoder_sha256', 'precision')
-    marks = [{'file': outputs.path.name, 'fold': made['fold'], **{name: outputs.metadata[name] for name in names}}
+    names = ('teacher', 'encoder_sha256', 'classifier_sha256', 'precision')
+    marks = [{'file': outputs.path.name, 'fold': made['fold'], **{name: outputs.metadata.get(name, '') for name in names}}
              for outputs, made in folds]
     of_all = {name: ' '.join(dict.fromkeys(mark[name] for mark in marks)) for name in names}
     return {**of_all, 'joined': json.dumps(marks)}

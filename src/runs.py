@@ -23,7 +23,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import TokenizedSplit, check_max_seq_length
-from src.distributed import from_main, is_main, share_weights, world_size
+from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import GlueTask, processors, task_folder
@@ -169,7 +169,7 @@ def input_marks(args: argparse.Namespace, task: GlueTask, train: TokenizedSplit,
     """What a run was made from, beside its flags: hashes of its rows, its starting weights and its teacher."""
     start = args.load_model and sha256_of(find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
     return {'rows': train.identity()['order of rows'], 'load_model': start,
-            'teacher': teacher and (teacher.metadata.get('encoder_sha256') or teacher.metadata.get('imported_sha256'))}
+            'teacher': teacher and teacher.fingerprint()}
 
 
 def teacher_folder(task: GlueTask, layers: int) -> Path:
@@ -247,8 +247,8 @@ def _holdout(arguments: dict) -> str:
     return f'{arguments["holdout"]} --holdout_seed {arguments["holdout_seed"]}'
 
 
-def teacher_marks(encoder: Path) -> dict[str, str]:
-    """What a result file says of the teacher it is made from: file, hash, and, where its run.json tells them, its holdout
+def teacher_marks(encoder: Path, classifier: Path) -> dict[str, str]:
+    """What a result file says of the teacher it is made from: file, hashes, and, where its run.json tells them, its holdout
     and the fold it left out, of which rows."""
     record = read_run(encoder.parent) or {}
     arguments = record.get('arguments', {})
@@ -256,7 +256,8 @@ def teacher_marks(encoder: Path) -> dict[str, str]:
     if arguments.get('fold'):
         division = {name: arguments[name] for name in ('fold', 'holdout', 'holdout_seed')}
         known['fold'] = json.dumps(division | {'rows': record.get('inputs', {}).get('rows', '')})
-    return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), **known}
+    return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), 'classifier_sha256': sha256_of(classifier),
+            **known}
 
 
 def recorded_arguments(args: argparse.Namespace) -> dict:
@@ -298,7 +299,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         if finished:
             trainer.forget_state()
             return finished
-        state = from_main(state_to_resume, args, folder, made_by)
+        state = state_to_resume(args, folder, made_by) if is_main() else None
         try:
             record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}', made_by, state)
             record |= scores_at_end(trainer, score, roles.at_end, record)
@@ -323,7 +324,7 @@ def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], 
         return {}
     if is_main():                              # other machines may not see the files, or not yet
         load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
-    share_weights(trainer.model)
+    share(trainer.model.state_dict().values())
     others = {split.task: score(split) for split in at_end}
     own = others.pop(record['task'], None)
     found = {'dev_also': others} if others else {}

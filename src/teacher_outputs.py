@@ -13,6 +13,7 @@ and a disk that goes bad later is noticed too.
 
 Legend: N rows, C classes, H hidden, K teacher layers.
 """
+import hashlib
 import json
 import math
 import mmap
@@ -278,6 +279,13 @@ class TeacherOutputs:
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""
         return {key.removeprefix(name)[1:]: array for key, array in self.arrays.items()
                 if key.startswith((f'{name}.', f'{name}_'))}
+
+    def fingerprint(self) -> str:
+        """Hash of all that the file says: of its metadata and of the checksums of its rows, which alone are read."""
+        found = hashlib.sha256(json.dumps(self.metadata, sort_keys=True).encode())
+        for name in sorted(self.sums):
+            found.update(name.encode() + self.sums[name].tobytes())
+        return found.hexdigest()
 
     def rows(self, name: str, rows: np.ndarray) -> np.ndarray:
         """A copy of rows [B] of one of the large arrays, say 'train.feature_maps'. InputError for a wrong checksum."""

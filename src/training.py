@@ -21,6 +21,7 @@ from BERT.pytorch_pretrained_bert.writing import remove_temporaries
 from src.checkpoints import checkpoint_files, save_model, settle
 from src.data_processing import TokenizedSplit
 from src.distributed import (
+    from_main,
     gathered,
     gradients_joined,
     highest,
@@ -29,6 +30,7 @@ from src.distributed import (
     parallel,
     rank,
     seed_dropout,
+    share,
     summed,
     world_size,
 )
@@ -38,10 +40,10 @@ from src.modeling import SequenceClassifier
 from src.run_log import LOG_FILES, RunLog
 from src.stopping import stop_if_asked
 from src.teacher_outputs import TeacherOutputs
-from src.training_state import STATE_FILE, Period, random_state, set_random_state, write_state
+from src.training_state import STATE_FILE, Period, outline_of, random_state, set_random_state, write_state
 from src.utils import RunError, epoch_order
 
-PAGES_KEPT_STEPS = 200   # steps after which the pages read of a teacher's result file are given back
+PAGES_KEPT_STEPS = 50   # steps after which the pages read of a teacher's result file are given back
 
 
 class Losses(NamedTuple):
@@ -155,11 +157,12 @@ class Trainer:
         """Go on from a training state, or from the start: then what an earlier run left goes, but for weights that this one
         has no successor of yet."""
         self.made_by, self.clock_zero = made_by, time.perf_counter()
-        if state is None:
-            seed_dropout(self.settings.seed, 0)
-        else:
-            self._load_state(state)
+        outline = from_main(outline_of, state)
+        if outline:
+            self._load_state(outline, state)
             self.kept = self._position()
+        else:
+            seed_dropout(self.settings.seed, 0)
         if is_main():
             self._begin_files(state)
 
@@ -352,25 +355,41 @@ class Trainer:
             'random': generators})
         settle(self.folder, self.prefix, self.saved)
 
-    def _load_state(self, state: dict) -> None:
-        for name in self.PROGRESS:
-            setattr(self, name, state['progress'][name])
-        self.clock_zero -= state['progress']['seconds']
-        self.sums = state['sums'].to(self.device)
+    def _load_state(self, outline: dict, state: dict | None) -> None:
+        """Take what all processes have of a state, and the tensors that rank 0 has of it."""
         try:
-            self.model.load_state_dict(state['model'])
-        except RuntimeError as error:
-            raise InputError(f'--resume_anyway: {self.state_file} is of a model of another shape: {error}') from None
-        self.mixed_precision.load_state_dict(state['precision'])
-        for name, parameter in self.model.named_parameters():
-            if name in state['optimizer']:
-                self.optimizer.state[parameter] = {
-                    key: torch.empty_like(parameter).copy_(value) if isinstance(value, Tensor) else value
-                    for key, value in state['optimizer'][name].items()}
-        if rank() < len(state['random']):
-            set_random_state(state['random'][rank()])
+            self._load_outline(outline)
+            if is_main():
+                self._load_tensors(state)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(f'--resume: {self.state_file} is that of another model, or of another version '
+                             f'({type(error).__name__}: {error}); remove it to start from the beginning') from None
+        share(self.model.state_dict().values())
+        share(self.optimizer.state[parameter][key] for name, parameter in self.model.named_parameters()
+              for key, value in outline['optimizer'].get(name, {}).items() if value is None)
+
+    def _load_outline(self, outline: dict) -> None:
+        for name in self.PROGRESS:
+            setattr(self, name, outline['progress'][name])
+        self.clock_zero -= outline['progress']['seconds']
+        self.sums = outline['sums'].to(self.device)
+        self.mixed_precision.load_state_dict(outline['precision'])
+        parameters = dict(self.model.named_parameters())
+        for name, values in outline['optimizer'].items():
+            self.optimizer.state[parameters[name]] = {
+                key: torch.empty_like(parameters[name]) if value is None else value for key, value in values.items()}
+        if rank() < len(outline['random']):
+            set_random_state(outline['random'][rank()])
         else:
             seed_dropout(self.settings.seed, self.steps)
+
+    def _load_tensors(self, state: dict) -> None:
+        self.model.load_state_dict(state['model'])
+        parameters = dict(self.model.named_parameters())
+        for name, values in state['optimizer'].items():
+            for key, value in values.items():
+                if isinstance(value, Tensor):
+                    self.optimizer.state[parameters[name]][key].copy_(value)
 
     def forget_state(self) -> None:
         """Remove the training state: the run has ended and needs it no more."""

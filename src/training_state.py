@@ -22,6 +22,9 @@ from BERT.pytorch_pretrained_bert.writing import replace_file
 
 STATE_FILE = 'training_state.pt'
 FORMAT = 'peakd training state 1'
+# What a state holds, and what of its progress is read before the run's Trainer takes it
+PARTS = {'progress': dict, 'sums': torch.Tensor, 'model': dict, 'precision': dict, 'optimizer': dict, 'random': list}
+COUNTED = {'steps': int, 'seconds': float, 'log_bytes': dict}
 # Arguments that change nothing in what is computed; the seed itself is compared, however it was chosen.
 NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'train_seed', 'PTP_seed')
 CODE = ('*.py', 'src/*.py', 'BERT/pytorch_pretrained_bert/*.py')      # what a run computes with; envs.py is the user's
@@ -80,6 +83,15 @@ def write_state(path: Path, made_by: dict, progress: dict, tensors: dict[str, An
         torch.save(state, file)
 
 
+def outline_of(state: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What all processes get of a state at once: what is small, and None in the place of each tensor of the optimizer's."""
+    if state is None:
+        return None
+    optimizer = {name: {key: None if isinstance(value, torch.Tensor) else value for key, value in values.items()}
+                 for name, values in state['optimizer'].items()}
+    return {name: state[name] for name in PARTS if name != 'model'} | {'optimizer': optimizer}
+
+
 def read_state(path: Path) -> dict[str, Any] | None:
     """A state on the CPU, `made_by` and `progress` as dictionaries; None where there is none.
 
@@ -88,13 +100,25 @@ def read_state(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state = load_tensors(path)
-        if isinstance(state, dict) and state.get('format') == FORMAT:
-            return state | {name: dict(json.loads(state[name])) for name in ('made_by', 'progress')}
         reason = 'of another version'
+        if isinstance(state, dict) and state.get('format') == FORMAT:
+            state |= {name: dict(json.loads(state[name])) for name in ('made_by', 'progress')}
+            reason = _wrong_part(state)
+            if not reason:
+                return state
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
         reason = str(error)
     raise InputError(f'--resume: {path} is damaged or no training state of this version ({reason}); remove it to start from '
                      'the beginning')
+
+
+def _wrong_part(state: dict[str, Any]) -> str:
+    """What of a state is missing or of another kind; empty where nothing is."""
+    wrong = [name for name, kind in PARTS.items() if not isinstance(state.get(name), kind)]
+    if not wrong:
+        wrong = [f'progress.{name}' for name, kind in COUNTED.items() if not isinstance(state['progress'].get(name), kind)]
+        wrong += [f'optimizer.{name}' for name, values in state['optimizer'].items() if not isinstance(values, dict)]
+    return f'no {wrong[0][:60]} in it' if wrong else ''
 
 
 def code_marks() -> dict[str, str]:

@@ -32,6 +32,8 @@ from BERT.pytorch_pretrained_bert.weights import load_weights, read_state_dict
 from scripts import import_teacher_outputs
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import SPLITS, load_split, tokenize_examples
+from src.dump_journal import DumpJournal
+from src.modeling import SequenceClassifier
 from src.nli_data_processing import TASKS, find_task, processors
 from src.published_results import PublishedSplit, read_published
 from src.results import Results
@@ -39,6 +41,8 @@ from src.runs import set_up, student_config
 from src.saved_runs import best_runs, load_run
 from src.summary import make_summaries
 from src.teacher_outputs import FORMAT, PARTS, TYPE_NAMES, ResultWriter, TeacherOutputs
+from src.training import Objective, Settings, Trainer
+from src.training_state import STATE_FILE, differences, outline_of, read_state
 from src.utils import one_line
 
 SECONDS = 10
@@ -223,7 +227,7 @@ class Targets:
     def all(self) -> list[Target]:
         """All targets."""
         return [*self.tables(), *self.weights(), *self.checkpoints(), *self.teacher(), self.cache(), *self.flags(),
-                *self.pickles(), *self.records(), self.archive()]
+                *self.pickles(), *self.records(), *self.resuming(), self.archive()]
 
     def _file(self, name: str) -> Path:
         path = self.folder / 'input' / name
@@ -424,6 +428,31 @@ class Targets:
             results.best_run(row)
         for summary in make_summaries([path], 'pkd', False).values():
             summary.markdown(), summary.csv(), summary.panels()
+
+    def resuming(self):
+        """What a run or a dump goes on from: the training state, also with its checksums right, and the journal."""
+        config = BertConfig.from_json_file(self.workspace.models / 'tiny' / 'bert_config.json')
+        split, folder = self.splits['train'], self._file('state/x').parent
+        settings = Settings(4, 1, 1.0, 1e-3, 0.1, 1, 1, 1.0, 0.0, 0, 1, 'fp32')
+        model, objective = SequenceClassifier(config, 2), Objective(split.labels)
+        trainer = Trainer(model, split, objective, settings, dict, 'acc', folder, 'BERT', folder)
+        trainer._train_step(np.arange(4))
+        trainer.steps, trainer.made_by = 1, {'seed': 1, 'arguments': {'alpha': 0.5}}
+        trainer.keep_state()
+        seeds = [trainer.state_file.read_bytes()]
+
+        def read(path):
+            state = read_state(path)
+            differences(state['made_by'], trainer.made_by)
+            trainer._load_state(outline_of(state), state)
+        yield Target('training state', seeds, self._reader(STATE_FILE, read))
+        yield Target('training state, mended', seeds, self._reader(STATE_FILE, read), _edited_entry)
+        journal = DumpJournal(self._file('dump.pkl'), {'arguments': {'all_layers': True}})
+        journal.part.touch()
+        journal.rows = {'train': 7}
+        journal.note()
+        content = journal.file.read_bytes()
+        yield Target('journal', [content], self._reader(journal.file.name, lambda _: journal.read()), _edited_json)
 
     def archive(self):
         """Zip archives, unpacked."""

@@ -264,7 +264,7 @@ def test_a_comparison_with_folds(workspace, calls):
         'teachers/MRPC/*2folds*/results.pkl', 'ptp/MRPC/*/PTP.*/run.json', 'runs/MRPC/*/run.json'))
     [whole] = (path for path in root.glob('teachers/MRPC/*/results.pkl') if 'fold' not in path.parent.name)
     for record, results in ((ptp, joined), (student, whole)):
-        assert json.loads(record.read_text())['inputs']['teacher'] == TeacherOutputs.open(results).metadata['encoder_sha256']
+        assert json.loads(record.read_text())['inputs']['teacher'] == TeacherOutputs.open(results).fingerprint()
     assert sorted(calls) == sorted([PTP, *[TEACHER] * 4, *[TRAIN] * 4])
     calls.clear()
     workspace.succeed('run_glue_benchmark.py', *flags)

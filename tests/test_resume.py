@@ -20,12 +20,13 @@ import torch
 
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.weights import read_state_dict
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import checkpoint_files, save_model, settle
 from src.modeling import SequenceClassifier
 from src.run_lock import only_one
 from src.training import Trainer
-from src.training_state import STATE_FILE, Period, code_marks, parse_period, read_state
+from src.training_state import STATE_FILE, Period, code_marks, parse_period, read_state, write_state
 
 KILLS = int(os.environ.get('PEAKD_KILLS', '24'))
 SMALL = ('--bert_model', 'tiny', '--teacher_hidden_layers', '2', '--precision', 'fp32')
@@ -361,6 +362,13 @@ def test_a_stopped_dump_goes_on(taught, tmp_path, monkeypatch):
     assert 'is whole already' in again.out
     differs = taught.call(TEACHER, *flags, '--resume', '--precision', 'bf16')
     assert differs.code == 2 and 'precision was fp32, is bf16' in differs.err
+    files = [tmp_path / f'BERT.{part}.pkl' for part in ('encoder', 'cls')]
+    for path in files:
+        path.write_bytes((taught.teacher_folder(2) / path.name).read_bytes())
+    state = {name: tensor + 1 for name, tensor in read_state_dict(files[1]).items()}
+    torch.save(state, files[1])
+    differs = taught.call(TEACHER, *flags, '--resume', '--encoder_checkpoint', files[0])
+    assert differs.code == 2 and 'classifier_sha256 was ' in differs.err
 
 
 # Another run
@@ -467,6 +475,22 @@ def same(one, other):
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
+
+
+@pytest.mark.parametrize('spoil', [
+    lambda state: state.pop('optimizer'), lambda state: state['progress'].pop('log_bytes'),
+    lambda state: state['progress'].pop('best'), lambda state: state['model'].popitem(),
+    lambda state: state['optimizer'].update(x={}), lambda state: state['optimizer'].update(x=1),
+    lambda state: state['random'][0].update(torch=torch.zeros(3))])
+def test_a_state_of_another_making_is_told(taught, tmp_path, monkeypatch, spoil):
+    command = (TRAIN, *BRIEF, '--train_seed', '1', '--output_dir', tmp_path)
+    stopped(taught, monkeypatch, 1, *command)
+    path = tmp_path / STATE_FILE
+    state = read_state(path)
+    spoil(state)
+    write_state(path, state.pop('made_by'), state.pop('progress'), state)
+    outcome = taught.call(*command, '--resume')
+    assert outcome.code == 2 and str(path) in outcome.err and len(outcome.err.splitlines()) == 1
 
 
 def test_logs_that_were_cut_off_are_told(taught, tmp_path, monkeypatch):
