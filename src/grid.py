@@ -11,6 +11,7 @@ from typing import NamedTuple
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, Flag
 from src.nli_data_processing import find_task
+from src.training_state import NEUTRAL
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,8 @@ def check_grid(grid: Grid) -> None:
                 if not has_meaning(task, method)]
     no_meaning = 'PTP needs predictions that are right or wrong, which regression does not make'
     problems = [f'--grid {".".join(address)}: --set gives it too' for address in both]
+    problems += [f'--grid {".".join(address)}: it changes nothing in what is computed; use --set' for address in grid.axes
+                 if address[1] in NEUTRAL]
     problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
     if grid.teacher_folds and not any(METHODS[method].ptp for method in methods):
         problems.append(f'--teacher_folds {grid.teacher_folds} has no effect on any of --methods {",".join(grid.methods)}')

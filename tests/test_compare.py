@@ -120,6 +120,8 @@ def test_with_kd_as_base_patience_has_no_effect():
     assert len(grid_cells(grid(methods=('kd', 'sps'), base='kd', axes=parse_axes(['T=1,2'])))) == 4
     with pytest.raises(InputError, match='student.beta has no effect on any of --methods kd,sps'):
         check_grid(grid(methods=('kd', 'sps'), base='kd', axes=parse_axes(['beta=1,2'])))
+    with pytest.raises(InputError, match='student.log_every_step: it changes nothing'):
+        check_grid(grid(axes=parse_axes(['log_every_step=1,2'])))
     with pytest.raises(InputError, match='--set gives it too'):
         check_grid(grid(fixed=parse_fixed(['T=1']), axes=parse_axes(['T=1,2'])))
 
