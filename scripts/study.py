@@ -1,0 +1,97 @@
+"""The study of docs/results.md, one part or all of it: which of the method's parts help, and by how much.
+
+    python scripts/study.py                            all parts; goes on where it was stopped
+    python scripts/study.py --parts labels,search      some of them
+    python scripts/study.py --parts mrpc -- --jobs 2   flags after -- go to run_glue_benchmark.py as they are
+
+A part is one or more calls of `run_glue_benchmark.py --mode compare` with one table, and a summary of it:
+data/outputs/study/{part}/results.csv and summary.md. Parts that choose settings use seeds of their own, and a holdout of the
+training set: dev is not looked at. What they chose is in src/recommended_settings.py, which the other parts go by.
+"""
+import argparse
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import envs  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
+from src.nli_data_processing import find_task, task_folder  # noqa: E402
+from src.utils import run_script  # noqa: E402
+
+STUDY = envs.OUTPUTS_FOLDER / 'study'
+SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once
+
+COMMON = ['--bert_model=minilm-l6', '--set', 'eval_every=25', 'teacher.eval_every=25']
+HOLDOUT = ['--holdout=0.1']
+SEARCH = [*HOLDOUT, '--keep_weights=none']
+SHARED = '--methods=sps,sps+ptp'
+
+# part -> calls of compare
+PARTS: dict[str, list[list[str]]] = {
+    # Whose predictions make good labels for PTP, and how much of PTP?
+    'labels': [['--tasks=MRPC', SHARED, '--layers=3', '--seeds=11,12,13', *SEARCH, *labels,
+                '--grid', 'ptp.learning_rate=1e-5,5e-5', '--set', 'ptp.num_train_epochs=2']
+               for labels in (['--teacher_checkpoint=acc'], ['--teacher_checkpoint=loss'], ['--teacher_folds=5'])],
+    # The same search, with the same budget, for every method
+    'search': [['--tasks=MRPC', '--layers=3', '--seeds=11,12', *SEARCH, '--grid', 'learning_rate=3e-5,5e-5,1e-4']],
+    # How do the thresholds matter?
+    'thresholds': [['--tasks=MRPC', '--methods=sps+ptp', '--layers=3', '--seeds=11,12,13', *SEARCH,
+                    '--grid', 'ptp.ptp_threshold=None;median;0.5;0.7;0.8;0.9;0.95;0.99']],
+    # The methods side by side
+    'mrpc': [['--tasks=MRPC', '--seeds=1,2,3,4,5', *HOLDOUT]],
+    'rte': [['--tasks=RTE', '--seeds=1,2,3,4,5', *HOLDOUT]],
+    'sst2': [['--tasks=SST-2', '--seeds=1,2,3', *HOLDOUT]],
+    # As the paper has it: dev chooses the state
+    'mrpc_dev': [['--tasks=MRPC', '--seeds=1,2,3,4,5']],
+}
+ON_PART_OF_SST2 = ('sst2',)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the parts."""
+    argv = sys.argv[1:] if argv is None else argv
+    own, further = (argv[:argv.index('--')], argv[argv.index('--') + 1:]) if '--' in argv else (argv, [])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--parts', default=','.join(PARTS), help=f'between commas, of {",".join(PARTS)} (all)')
+    parts = parser.parse_args(own).parts.split(',')
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise InputError(f'--parts {",".join(unknown)}: must be among {", ".join(PARTS)}')
+    for part in parts:
+        run_part(part, further)
+
+
+def run_part(part: str, further: list[str]) -> None:
+    """The calls of compare that are a part, and its summary. InputError when one fails."""
+    folder, environment = STUDY / part, dict(os.environ)
+    if part in ON_PART_OF_SST2:
+        environment['PEAKD_GLUE'] = str(part_of_sst2(STUDY / 'data'))
+    calls = [['--mode=compare', *COMMON, *call, *further] for call in PARTS[part]]
+    calls.append(['--mode=summary', f'--results={folder / "results.csv"}', '--best', '--all_settings'])
+    for number, call in enumerate(calls, start=1):
+        print(f'study, part {part}, call {number} of {len(calls)}: run_glue_benchmark.py {" ".join(call)}', flush=True)
+        code = subprocess.run([sys.executable, str(envs.PROJECT_FOLDER / 'run_glue_benchmark.py'), *call,
+                               f'--output_dir={folder}'], env=environment).returncode
+        if code:
+            raise InputError(f'part {part}: call {number} ended with exit code {code}; the same command goes on from there')
+
+
+def part_of_sst2(folder: Path) -> Path:
+    """A GLUE folder whose SST-2 has SST2_ROWS of the training rows and all others; returns it."""
+    source, target = task_folder(find_task('SST-2')), folder / 'SST-2'
+    for name in ('train.tsv', 'dev.tsv', 'test.tsv'):
+        lines = (source / name).read_text(encoding='utf-8').splitlines(keepends=True)
+        if name == 'train.tsv':
+            lines = [lines[0], *random.Random(0).sample(lines[1:], SST2_ROWS)]
+        with replace_file(target / name) as temporary:
+            temporary.write_text(''.join(lines), encoding='utf-8')
+    return folder
+
+
+if __name__ == '__main__':
+    run_script(main)
