@@ -29,18 +29,20 @@ SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once
 COMMON = ['--bert_model=minilm-l6', '--set', 'eval_every=25', 'teacher.eval_every=25']
 HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
-SHARED = '--methods=sps,sps+ptp'
 
 # part -> calls of compare
 PARTS: dict[str, list[list[str]]] = {
     # Whose predictions make good labels for PTP, and how much of PTP?
-    'labels': [['--tasks=MRPC', SHARED, '--layers=3', '--seeds=11,12,13', *SEARCH, *labels,
-                '--grid', 'ptp.learning_rate=1e-5,5e-5', '--set', 'ptp.num_train_epochs=2']
-               for labels in (['--teacher_checkpoint=acc'], ['--teacher_checkpoint=loss'], ['--teacher_folds=5'])],
+    'labels': [['--tasks=MRPC', f'--methods={methods}', '--layers=3', '--seeds=11,12', *SEARCH, *labels,
+                '--grid', f'ptp.learning_rate={rates}', '--set', 'ptp.num_train_epochs=2']
+               for labels, methods, rates in ((['--teacher_checkpoint=acc'], 'sps,sps+ptp', '1e-5'),
+                                              (['--teacher_folds=3'], 'sps+ptp', '1e-5,3e-5'),
+                                              (['--teacher_checkpoint=loss'], 'sps,sps+ptp', '1e-5'),
+                                              (['--teacher_checkpoint=acc'], 'sps+ptp', '5e-5'))],
     # The same search, with the same budget, for every method
     'search': [['--tasks=MRPC', '--layers=3', '--seeds=11,12', *SEARCH, '--grid', 'learning_rate=3e-5,5e-5,1e-4']],
     # How do the thresholds matter?
-    'thresholds': [['--tasks=MRPC', '--methods=sps+ptp', '--layers=3', '--seeds=11,12,13', *SEARCH,
+    'thresholds': [['--tasks=MRPC', '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH,
                     '--grid', 'ptp.ptp_threshold=None;median;0.5;0.7;0.8;0.9;0.95;0.99']],
     # The methods side by side
     'mrpc': [['--tasks=MRPC', '--seeds=1,2,3,4,5', *HOLDOUT]],

@@ -1,0 +1,74 @@
+"""scripts/study.py: its parts are comparisons that can be run; one of them is run, on a tiny checkpoint, twice."""
+import sys
+
+import pytest
+from conftest import write_checkpoint, write_task
+
+import run_glue_benchmark
+from scripts import study
+from src.grid import check_grid, grid_cells
+
+BRIEF = ['num_train_epochs=1', 'teacher.num_train_epochs=1', 'precision=fp32']
+
+
+@pytest.fixture(scope='module')
+def workspace(make_workspace):
+    """The study's checkpoint, shrunk, and its tasks."""
+    made = make_workspace(tasks=())
+    write_checkpoint(made.models / 'minilm-l6', 6)
+    for task in ('MRPC', 'RTE', 'SST-2'):
+        write_task(made.glue, task, (30, 20, 10))
+    return made
+
+
+@pytest.mark.parametrize('part', study.PARTS)
+def test_parts_can_be_run(workspace, part):
+    with workspace.active():
+        for call in study.PARTS[part]:
+            args, _ = run_glue_benchmark.parse_flags(['--mode=compare', *study.COMMON, *call])
+            grid = run_glue_benchmark.make_grid(args)
+            check_grid(grid)
+            assert grid_cells(grid)
+
+
+def test_settings_are_searched_with_seeds_of_their_own_and_a_holdout(workspace):
+    def grids(parts):
+        for part in parts:
+            for call in study.PARTS[part]:
+                yield run_glue_benchmark.make_grid(
+                    run_glue_benchmark.parse_flags(['--mode=compare', *study.COMMON, *call])[0])
+    searching = ('labels', 'search', 'thresholds')
+    with workspace.active():
+        searched, others = list(grids(searching)), list(grids(study.PARTS.keys() - {*searching}))
+    assert all(grid.common['holdout'] == '0.1' for grid in searched)
+    assert not {seed for grid in searched for seed in grid.seeds} & {seed for grid in others for seed in grid.seeds}
+
+
+def test_a_part_once_and_again(workspace, monkeypatch):
+    """The second call repeats nothing and comes to the same summary."""
+    monkeypatch.setattr(study, 'STUDY', workspace.outputs / 'study')
+    monkeypatch.setattr(study, 'PARTS', {'small': [['--tasks=SST-2', '--layers=1', '--seeds=1', '--set', *BRIEF,
+                                                    f'--methods={methods}'] for methods in ('pkd', 'pkd,sps')]})
+    monkeypatch.setattr(study, 'ON_PART_OF_SST2', ('small',))
+    monkeypatch.setattr(study, 'SST2_ROWS', 12)
+    calls = []
+    run = study.subprocess.run
+    monkeypatch.setattr(study.subprocess, 'run', lambda call, env: calls.append(call) or run(call, env=env))
+    for _ in range(2):
+        for name, value in workspace.variables.items():
+            monkeypatch.setenv(name, value)
+        workspace.succeed('scripts.study', '--parts', 'small', '--', '--jobs', '1')
+    folder = workspace.outputs / 'study' / 'small'
+    table = (folder / 'results.csv').read_text()
+    assert len(table.splitlines()) == 3
+    assert len(calls) == 6 and calls[0][0] == sys.executable and all('--jobs' in call for call in calls[:2])
+    assert 'sps' in (folder / 'summary.md').read_text()
+    assert len((workspace.outputs / 'study' / 'data' / 'SST-2' / 'train.tsv').read_text().splitlines()) == 13
+
+
+def test_unknown_parts_and_failures_are_told(workspace, monkeypatch):
+    refused = workspace.call('scripts.study', '--parts', 'labels,x')
+    assert refused.code == 2 and '--parts x: must be among labels' in refused.err
+    monkeypatch.setattr(study, 'PARTS', {'wrong': [['--tasks=MRPC', '--methods=pkd', '--layers=9']]})
+    failed = workspace.call('scripts.study', '--parts', 'wrong')
+    assert failed.code == 2 and 'part wrong: call 1 ended with exit code 2' in failed.err
