@@ -47,8 +47,8 @@ def test_settings_are_searched_with_seeds_of_their_own_and_a_holdout(workspace):
 def test_a_part_once_and_again(workspace, monkeypatch):
     """The second call repeats nothing and comes to the same summary."""
     monkeypatch.setattr(study, 'STUDY', workspace.outputs / 'study')
-    monkeypatch.setattr(study, 'PARTS', {'small': [['--tasks=SST-2', '--layers=1', '--seeds=1', '--set', *BRIEF,
-                                                    f'--methods={methods}'] for methods in ('pkd', 'pkd,sps')]})
+    monkeypatch.setattr(study, 'PARTS', {'small': [['--tasks=SST-2', '--methods=pkd', '--layers=1', '--seeds=1', '--set',
+                                                    *BRIEF]]})
     monkeypatch.setattr(study, 'ON_PART_OF_SST2', ('small',))
     monkeypatch.setattr(study, 'SST2_ROWS', 12)
     calls = []
@@ -60,9 +60,9 @@ def test_a_part_once_and_again(workspace, monkeypatch):
         workspace.succeed('scripts.study', '--parts', 'small', '--', '--jobs', '1')
     folder = workspace.outputs / 'study' / 'small'
     table = (folder / 'results.csv').read_text()
-    assert len(table.splitlines()) == 3
-    assert len(calls) == 6 and calls[0][0] == sys.executable and all('--jobs' in call for call in calls[:2])
-    assert 'sps' in (folder / 'summary.md').read_text()
+    assert len(table.splitlines()) == 2
+    assert len(calls) == 4 and calls[0][0] == sys.executable and all('--jobs' in call for call in calls[::2])
+    assert '| pkd |' in (folder / 'summary.md').read_text()
     assert len((workspace.outputs / 'study' / 'data' / 'SST-2' / 'train.tsv').read_text().splitlines()) == 13
 
 
