@@ -128,6 +128,10 @@ class BertConfig:
         passes = self.passes or [[layer, False] for layer in range(self.num_hidden_layers)]
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
+    def unrolled(self) -> 'BertConfig':
+        """The plain BERT that computes the same, with a layer for each pass; weights.arrange_layers gives its weights."""
+        return BertConfig.from_dict({**self.to_dict(), 'num_hidden_layers': len(self.layer_passes()), 'passes': None})
+
 
 class BertEmbeddings(nn.Module):
     """Word, position and segment embeddings, added and normalised: a batch -> [N, H]."""
