@@ -157,7 +157,8 @@ class BertTokenizer:
                     'strip_accents': None if self.strip_accents == self.do_lower_case else self.strip_accents,
                     'tokenize_chinese_chars': self.tokenize_chinese_chars, 'model_max_length': model_max_length,
                     'split_special_tokens': True,          # a sentence's "[SEP]" must not end it: see the module's text
-                    'clean_up_tokenization_spaces': True}
+                    'clean_up_tokenization_spaces': True,
+                    'model_input_names': ['input_ids', 'token_type_ids', 'attention_mask']}
         self.save_vocabulary(folder)
         _write_json(folder / CONFIG_NAME, settings | special)
         _write_json(folder / 'special_tokens_map.json', {name: token for name, token in special.items() if token})
