@@ -49,13 +49,14 @@ def _front_matter(run: SavedRun, name: str) -> str:
 
 def _summary(run: SavedRun, layers: int) -> str:
     record, config, task = run.record, run.model.config, run.task
-    kind = f'a BERT of {layers} layers, width {config.hidden_size}'
+    text = f'A BERT of {layers} layers, width {config.hidden_size}, for the task {task.name}.'
     if config.passes:
-        kind += (f': a student of {config.num_hidden_layers} stored layers ({record["parameters"]:,} parameters) that runs '
-                 f'in {layers} passes ({wiring_words(config.layer_passes())}), here with a layer for each pass')
+        wiring = f'{wiring_words(config.layer_passes())}; x: query and key exchanged'
+        text += (f' It is a student of {config.num_hidden_layers} stored layers ({record["parameters"]:,} parameters) that '
+                 f'run in {layers} passes ({wiring}); here each pass is a layer of its own.')
     outputs = f'Its outputs are the labels {", ".join(task.labels)}.' if task.labels else 'Its one output is a score.'
-    return (f'For the task {task.name}: {kind}. It learnt from {LEARNT_FROM[run.args.train_type]}, with the '
-            f'implementation of Pea-KD (Cho & Kang, 2022) and PKD (Sun et al., 2019). {outputs}')
+    return (f'{text} It learnt from {LEARNT_FROM[run.args.train_type]}, with the implementation of Pea-KD (Cho & Kang, '
+            f'2022) and PKD (Sun et al., 2019). {outputs}')
 
 
 def wiring_words(passes: list[tuple[int, bool]]) -> str:
@@ -79,6 +80,8 @@ def _scores(run: SavedRun) -> str:
 
 def _usage(task: GlueTask, name: str, max_seq_length: int) -> str:
     pair = task.unlabelled.text_b is not None
+    odd = (' Of a pair whose texts are both longer than half of that, the fast tokenizers may keep one token more of the '
+           'second and one less of the first than in training.')
     example = "{'text': 'The first text.', 'text_pair': 'The second text.'}" if pair else "'A text.'"
     return f"""```python
 from transformers import pipeline
@@ -88,7 +91,7 @@ print(classifier({example}, truncation=True))
 ```
 
 `AutoTokenizer` and `AutoModelForSequenceClassification` load it too. It was trained on texts of at most {max_seq_length}
-tokens, to which `truncation=True` cuts."""
+tokens, to which `truncation=True` cuts.{odd if pair else ''}"""
 
 
 def _settings(run: SavedRun) -> str:

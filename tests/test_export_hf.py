@@ -268,9 +268,9 @@ def test_the_card_is_what_the_hub_reads(runs, exported):
 
 
 @pytest.mark.parametrize('task, words', [
-    ('MRPC', ['runs in 4 passes (1,2,1x,2x)', '2 stored layers', 'chosen by its score on dev', '| learning_rate | 0.001 |',
+    ('MRPC', ['run in 4 passes (1,2,1x,2x;', '2 stored layers', 'chosen by its score on dev', '| learning_rate | 0.001 |',
               '| seed | 1 |', 'the labels alone', 'labels 0, 1']),
-    ('CoLA', ['a BERT of 1 layers', '| wiring | 1 |']), ('STS-B', ['a score']),
+    ('CoLA', ['A BERT of 1 layers', '| wiring | 1 |']), ('STS-B', ['a score']),
     ('MNLI', ['2,1x,2', 'chosen by its score on holdout', '|  | holdout | dev |'])])
 def test_what_the_card_tells(runs, exported, task, words):
     text = (exported[task] / 'README.md').read_text()
