@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -36,6 +37,7 @@ SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 NEEDED_TOKENS = SPECIAL_TOKENS[:4]     # this project masks nothing
 MAX_WORD_CHARACTERS = 100              # longer words are [UNK]
 TEXTS_AT_ONCE = 10_000                 # bounds what encode_texts needs beside its result
+NO_WORD = re.compile(r'[\n\r\ud800-\udfff]')      # what no line of a vocab.txt can hold
 CONFIG_NAME, WHOLE_NAME = 'tokenizer_config.json', 'tokenizer.json'      # HF's: settings; the whole tokenizer
 
 
@@ -253,8 +255,11 @@ def _whole_vocab(path: Path) -> 'OrderedDict[str, int]':
     values = _read_whole(path)
     vocab, added = values['model'].get('vocab'), values.get('added_tokens')
     ids = list(vocab.values()) if isinstance(vocab, dict) else [None]
-    if not all(type(number) is int for number in ids) or sorted(ids) != list(range(len(ids))) or '' in vocab:
+    if not all(type(number) is int for number in ids) or sorted(ids) != list(range(len(ids))):
         raise InputError(f'{path}: not the tokenizer of a BERT: its vocabulary must number words from 0 on')
+    odd = [word for word in vocab if not word or NO_WORD.search(word)]
+    if odd:
+        raise InputError(f'{path}: {ascii(odd[0])[:40]} in its vocabulary is no word')
     added = added if isinstance(added, list) else []
     words = [str(token.get('content') if isinstance(token, dict) else token) for token in added]
     unknown = [word[:40] for word in words if word not in vocab]
