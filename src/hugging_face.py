@@ -15,7 +15,6 @@ from torch import Tensor
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, config_file, read_json_object, weights_file
 from BERT.pytorch_pretrained_bert.weights import arrange_layers, load_weights, read_state_dict, stored_layers
-from BERT.pytorch_pretrained_bert.writing import writing
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask
 from src.saved_runs import SavedRun
@@ -56,9 +55,9 @@ def write_model(run: SavedRun, folder: Path) -> BertConfig:
     """Write a run's model and tokenizer into a folder; returns the shape of the plain BERT that it is there."""
     config, state = plain_bert(run.model)
     values = hf_config(config, run.task, run.setup.tokenizer.pad_id)
-    with writing(folder):
-        (folder / 'config.json').write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
-        safetensors.torch.save_file(state, folder / 'model.safetensors', {'format': 'pt'})
+    (folder / 'config.json').write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
+    # save_file tells a full disk without the system's words
+    (folder / 'model.safetensors').write_bytes(safetensors.torch.save(state, {'format': 'pt'}))
     run.setup.tokenizer.save_pretrained(folder, run.args.max_seq_length)
     return config
 

@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,17 @@ def write_checkpoint(folder: Path, layers: int = 2, hidden: int = 32, hf_names: 
         safetensors.torch.save_file(state, folder / 'model.safetensors')
     else:
         torch.save(state, folder / 'pytorch_model.bin')
+
+
+@contextlib.contextmanager
+def full_disk(file_bytes):
+    """Within it no file can grow beyond so many bytes; Python ignores the signal that comes with it, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Outcome(NamedTuple):

@@ -1,5 +1,4 @@
 """scripts/export_hf.py: what transformers loads of an export says what our model says, for every wiring, to 1e-5."""
-import errno
 import json
 import os
 import re
@@ -8,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, VOCABULARY, write_checkpoint
+from conftest import ROOT, VOCABULARY, full_disk, write_checkpoint
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 import transformers  # noqa: E402
@@ -19,7 +18,6 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
 from BERT.pytorch_pretrained_bert.tokenization import load_vocab  # noqa: E402
-from src import model_card  # noqa: E402
 from src.checkpoints import save_model  # noqa: E402
 from src.modeling import SequenceClassifier, load_encoder, parse_passes, wiring  # noqa: E402
 from src.nli_data_processing import find_task, processors, task_folder  # noqa: E402
@@ -337,14 +335,13 @@ def test_overwrite_replaces_an_export_and_nothing_else(runs, exported, tmp_path)
 
 
 @pytest.mark.parametrize('there', [False, True])
-def test_whole_or_not_at_all(runs, exported, tmp_path, monkeypatch, there):
+@pytest.mark.parametrize('file_bytes', [100, 1_000, 2_000, 120_000])
+def test_whole_or_not_at_all(runs, exported, tmp_path, file_bytes, there):
+    """On a full disk, which one file or another does not fit on."""
     if there:
         shutil.copytree(exported['MNLI'], tmp_path / 'out')
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(model_card, '_settings', full)
-    refused(runs, runs.folder / 'MRPC', tmp_path / 'out', '--overwrite', names=[tmp_path / 'out', 'No space left'])
+    with full_disk(file_bytes):
+        refused(runs, runs.folder / 'MRPC', tmp_path / 'out', '--overwrite', names=[tmp_path / 'out', 'File too large'])
     assert [path.name for path in tmp_path.iterdir()] == ['out'] * there
     if there:
         assert all((tmp_path / 'out' / name).read_bytes() == (exported['MNLI'] / name).read_bytes() for name in FILES)

@@ -165,7 +165,7 @@ class BertTokenizer:
         _write_json(folder / CONFIG_NAME, settings | special)
         _write_json(folder / 'special_tokens_map.json', {name: token for name, token in special.items() if token})
         with replace_file(folder / WHOLE_NAME) as temporary:
-            self._with_special_tokens().save(str(temporary))
+            temporary.write_text(self._with_special_tokens().to_str(pretty=True) + '\n', encoding='utf-8')
 
     def _with_special_tokens(self) -> Tokenizer:
         """The library's tokenizer, which also adds special tokens, and finds them in text."""

@@ -52,6 +52,8 @@ def replace_folder(path: str | os.PathLike, last: str) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             install_folder(temporary, path, last)
+        except WriteError as error:             # of a file that was to be in `path`
+            raise WriteError(str(error).replace(str(temporary), str(path))) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
