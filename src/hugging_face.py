@@ -137,9 +137,11 @@ def output_order(args: argparse.Namespace, folder: Path, task: GlueTask, words: 
 
 
 def _order(labels: list[str], words: list[str]) -> list[int] | None:
-    """Of each label its place among the words; None where these are not the same, apart from case and - for _."""
+    """Of each label its place among the words; None where these are not the same, or not all different, apart from case and
+    - for _."""
     labels, words = ([word.strip().lower().replace('-', '_').replace(' ', '_') for word in each] for each in (labels, words))
-    return [words.index(label) for label in labels] if sorted(labels) == sorted(words) else None
+    alike = sorted(labels) == sorted(words) and len(set(words)) == len(words)
+    return [words.index(label) for label in labels] if alike else None
 
 
 def _unmapped(folder: Path, task: GlueTask, words: list[str], problem: str) -> InputError:
