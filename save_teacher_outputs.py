@@ -2,17 +2,17 @@
 
     python save_teacher_outputs.py
     python save_teacher_outputs.py --task RTE --teacher_hidden_layers 12 --encoder_checkpoint BERT.encoder_loss.pkl
+    python save_teacher_outputs.py --task SST-2 --teacher_model FOLDER
     python save_teacher_outputs.py --join fold1.pkl,fold2.pkl --teacher_prediction joined.pkl
 
-PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd). --join
-makes one of those of teachers trained with --fold 1/K to K/K: each training row from the one that has not learnt it.
+PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and the [CLS] states of all layers (pkd).
+--teacher_model: a BertForSequenceClassification of Hugging Face's. --join: one file of teachers trained with --fold.
 
 Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's splits
-Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits
-        alone. For each split S in train, dev, test: S.pred_logit [rows, classes], S.pooled_feature_maps [rows, hidden],
+Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits alone.
+        For each split S in train, dev, test: S.pred_logit [rows, classes], S.pooled_feature_maps [rows, hidden],
         S.feature_maps, the [CLS] states [rows, layers, hidden], layer 1 first (patient only), S.loss, S.acc, S_labels
-        [rows], S_pred_answers [rows], true where correct (not for test), and what identifies rows and tokenizer, so that
-        a file of other data is refused. It is a safetensors container, whatever its name ends in: reading runs no code.
+        [rows], S_pred_answers [rows], true where correct (not for test), and what identifies rows and tokenizer.
 Prints  the teacher's scores on train and dev: one that is right on nearly all of train has nothing left to teach PTP
 
 Without flags the constants below hold; a flag goes before its constant. Other flags: --help, or README.md.
@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split
 from src.dump import dump
 from src.evaluation import predicted_labels, teacher_scores
+from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
@@ -38,7 +39,6 @@ from src.teacher_outputs import result_file
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Edit these five, or give the flag named beside each; a flag goes before its constant.
@@ -66,25 +66,41 @@ def main(argv: list[str] | None = None) -> None:
         'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
         'cls_checkpoint': CLASSIFIER_FILE})
     task = find_task(args.task)
-    path = result_path(args, task)
     if args.join:
+        path = result_path(args, task, args.teacher_hidden_layers)
         log_scores('train', join_folds([find_checkpoint('join', name, []) for name in args.join], path))
     else:
-        save_outputs(args, task, path)
+        path = save_outputs(args, task)
     logger.info('saved in %s', path)
 
 
-def save_outputs(args: argparse.Namespace, task: GlueTask, path: Path) -> None:
-    """Load the teacher, let it predict every split, write the file, print its scores."""
-    setup = set_up(args)
-    model, files = load_teacher(args, setup, task)
+def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
+    """Load the teacher, let it predict every split, write the file, print its scores; returns the file."""
+    setup = set_up(args, checkpoint_folder(args.teacher_model, 'teacher_model') if args.teacher_model else None)
+    path = result_path(args, task, teacher_layers(args, setup))
+    model, made_by = load_teacher(args, setup, task)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
-    made_by = {**teacher_marks(*files), 'precision': setup.precision}
-    dump(args, path, model, splits, scorer(task, splits), made_by)
+    dump(args, path, model.to(setup.device), splits, scorer(task, splits), made_by | {'precision': setup.precision})
+    return path
 
 
-def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, tuple[Path, Path]]:
-    """The teacher with its weights, and the files these came from."""
+def teacher_layers(args: argparse.Namespace, setup: Setup) -> int:
+    """--teacher_hidden_layers; with --teacher_model its layers, of which the flag may say nothing else."""
+    layers = args.teacher_hidden_layers
+    if args.teacher_model and layers != setup.config.num_hidden_layers:
+        layers = setup.config.num_hidden_layers
+        if 'teacher_hidden_layers' in args.given:
+            raise InputError(f'--teacher_hidden_layers {args.teacher_hidden_layers}: --teacher_model {args.teacher_model} '
+                             f'has {layers} layers')
+        logger.info('a teacher of %d layers: give PTP.py and NLI_KD_training.py --teacher_hidden_layers %d', layers, layers)
+    return layers
+
+
+def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, dict[str, str]]:
+    """The teacher with its weights, and what the result file says of it."""
+    if args.teacher_model:
+        model, source, outputs = load_hf_teacher(args, setup.checkpoint, setup.config, task)
+        return model, teacher_marks(source, source) | {'teacher': setup.checkpoint.name, 'outputs': outputs}
     folder = teacher_folder(task, args.teacher_hidden_layers)
     if args.load_model is None and args.cls_checkpoint is None:
         files = best_saved(folder)
@@ -95,7 +111,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
-    return model.to(setup.device), files
+    return model, teacher_marks(*files)
 
 
 def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
@@ -115,14 +131,14 @@ def neighbour(flag: str, name: str, part: str, other_part: str, other_flag: str)
     return str(path.with_name(path.name.replace(part, other_part)))
 
 
-def result_path(args: argparse.Namespace, task: GlueTask) -> Path:
-    """--teacher_prediction, or the task's own place."""
+def result_path(args: argparse.Namespace, task: GlueTask, layers: int) -> Path:
+    """--teacher_prediction, or the place of the task's teacher of so many layers."""
     if args.teacher_prediction:
         path = Path(args.teacher_prediction).expanduser().resolve()
         if path.is_dir():
             raise InputError(f'--teacher_prediction {args.teacher_prediction}: that is a folder; name a file')
         return path
-    return result_file(task, args.teacher_hidden_layers, args.all_layers)
+    return result_file(task, layers, args.all_layers)
 
 
 def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):

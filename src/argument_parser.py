@@ -27,13 +27,13 @@ def _integers(text: str) -> list[int]:
     return [int(part) for part in text.split(',')]
 
 
-def _files(text: str) -> list[str]:
+def _list(text: str) -> list[str]:
     return text.split(',')
 
 
 # What the types of flags take, in words
 WORDS = {str: 'text', int: 'a whole number', float: 'a number', _boolean: 'True or False',
-         _integers: 'whole numbers between commas, as in 1,3,5', _files: 'files between commas'}
+         _integers: 'whole numbers between commas, as in 1,3,5', _list: 'values between commas'}
 
 
 def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -108,7 +108,11 @@ FLAGS = [
     Flag('precision', str, 'auto', EVERY, 'auto: bf16 where the hardware is fast at it, else fp32',
          choices=('auto', *PRECISIONS)),
     Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), not logits alone'),
-    Flag('join', none_or(_files), None, (TEACHER,),
+    Flag('teacher_model', none_or(str), None, (TEACHER,),
+         "a teacher in Hugging Face's form: a BertForSequenceClassification's folder, or its name in the models folder"),
+    Flag('teacher_labels', none_or(_list), None, (TEACHER,),
+         "the task's labels in the order of the teacher_model's outputs; None: by the id2label of its configuration"),
+    Flag('join', none_or(_list), None, (TEACHER,),
          'result files of the teachers of all folds, to be made one: each row from the teacher that has not learnt it'),
 ]
 
@@ -260,6 +264,11 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems += _problem(parse_ptp_threshold, args.ptp_threshold)
     if values.get('fold'):
         problems += _problem(parse_fold, args.fold)
+    if values.get('teacher_model'):
+        problems += [f'--{name} has no effect with --teacher_model, whose folder holds encoder, classifier and vocabulary'
+                     for name in args.given if name in ('bert_model', 'load_model', 'cls_checkpoint')]
+    elif values.get('teacher_labels'):
+        problems.append('--teacher_labels has no effect without --teacher_model')
     if values.get('join'):
         problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
                      if name not in ('join', 'teacher_prediction')]

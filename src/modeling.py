@@ -9,7 +9,7 @@ from BERT.pytorch_pretrained_bert import BertConfig, BertModel
 from BERT.pytorch_pretrained_bert.dropout import dropout
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.packing import TokenBatch
-from BERT.pytorch_pretrained_bert.weights import load_weights, read_state_dict
+from BERT.pytorch_pretrained_bert.weights import arrange_layers, load_weights, read_state_dict, stored_layers
 
 # Which layers run a second time (Pea-KD, section 3.2): all of them, but of six only the upper three.
 REPEATED_LAYERS = {6: [3, 4, 5]}
@@ -93,32 +93,16 @@ def load_encoder(encoder: nn.Module, path: str | Path, source_layers: list[int] 
 
     Errors as of load_weights; a source layer that the file does not have is an InputError."""
     state = read_state_dict(path)
-    if all_layers and _stored_layers(state) > len(encoder.bert.encoder.layer):
-        raise InputError(f'{path} has {_stored_layers(state)} layers, the model {len(encoder.bert.encoder.layer)}; check '
+    stored = stored_layers(state)
+    if all_layers and stored > len(encoder.bert.encoder.layer):
+        raise InputError(f'{path} has {stored} layers, the model {len(encoder.bert.encoder.layer)}; check '
                          '--teacher_hidden_layers')
     if source_layers is not None:
-        state = _with_layers(state, source_layers, path)
+        beyond = [layer + 1 for layer in source_layers if layer >= stored]
+        if beyond:
+            raise InputError(f'--layer_initialization: {path} has {stored} layers, none of number {beyond}')
+        state = arrange_layers(state, [(layer, False) for layer in source_layers])
     load_weights(encoder, state, path, optional)
-
-
-def _stored_layers(state: dict[str, Tensor]) -> int:
-    return 1 + max((int(name.split('.')[2]) for name in state if name.startswith('encoder.layer.')), default=-1)
-
-
-def _with_layers(state: dict[str, Tensor], source_layers: list[int], path: str | Path) -> dict[str, Tensor]:
-    chosen, stored = {}, _stored_layers(state)
-    for name, tensor in state.items():
-        match = re.fullmatch(r'encoder\.layer\.(\d+)\.(.*)', name)
-        if not match:
-            chosen[name] = tensor
-            continue
-        for place, source in enumerate(source_layers):
-            if source == int(match[1]):
-                chosen[f'encoder.layer.{place}.{match[2]}'] = tensor
-    beyond = [layer + 1 for layer in source_layers if layer >= stored]
-    if beyond:
-        raise InputError(f'--layer_initialization: {path} has {stored} layers, none of number {beyond}')
-    return chosen
 
 
 def load_classifier(classifier: nn.Module, path: str | Path) -> None:

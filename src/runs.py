@@ -16,8 +16,8 @@ from BERT.pytorch_pretrained_bert.file_utils import (
     InputError,
     checkpoint_folder,
     config_file,
-    read_json_object,
     sha256_of,
+    vocab_file,
     weights_file,
 )
 from src.argument_parser import SWITCHES, TRAIN
@@ -26,7 +26,7 @@ from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import GlueTask, processors, task_folder
+from src.nli_data_processing import GlueTask, find_task, processors, task_folder
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
@@ -69,26 +69,22 @@ class Setup:
     precision: str
 
 
-def set_up(args: argparse.Namespace) -> Setup:
-    """Find and check the pretrained checkpoint; choose device and precision."""
+def set_up(args: argparse.Namespace, checkpoint: Path | None = None) -> Setup:
+    """Check the pretrained checkpoint, that of --bert_model where no folder is given; choose device and precision."""
     keep_freed_memory()
     device = choose_device()
     precision = choose_precision(args.precision, device)
-    checkpoint = checkpoint_folder(args.bert_model)
+    checkpoint = checkpoint or checkpoint_folder(args.bert_model)
     config = BertConfig.from_json_file(config_file(checkpoint))
     check_max_seq_length(args.max_seq_length, config.max_position_embeddings)
-    tokenizer = BertTokenizer.from_pretrained(checkpoint, _lower_case(checkpoint))
+    tokenizer = BertTokenizer.of_checkpoint(checkpoint)
     if len(tokenizer.vocab) > config.vocab_size:
-        raise InputError(f'{checkpoint}: vocab.txt has {len(tokenizer.vocab)} words, the configuration {config.vocab_size}')
+        raise InputError(f'{checkpoint}: {vocab_file(checkpoint).name} has {len(tokenizer.vocab)} words, the configuration '
+                         f'{config.vocab_size}')
+    if config.type_vocab_size < 2 and find_task(args.task).unlabelled.text_b:
+        raise InputError(f'{checkpoint}: type_vocab_size is {config.type_vocab_size}, but {args.task} has pairs of texts, '
+                         'which need 2')
     return Setup(checkpoint, config, tokenizer, device, precision)
-
-
-def _lower_case(checkpoint: Path) -> bool:
-    """Whether a checkpoint's words are in lower case: as its tokenizer_config.json says, else yes."""
-    path = checkpoint / 'tokenizer_config.json'
-    if not path.is_file():
-        return True
-    return bool(read_json_object(path, "a tokenizer's configuration").get('do_lower_case', True))
 
 
 def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[int | str], Path]) -> int:

@@ -52,15 +52,15 @@ def finished_record(folder: Path) -> dict:
     record = read_run(folder)
     if record is None or 'dev_saved' not in record or 'ptp_counts' in record:
         raise InputError(f'{folder}: no finished run of NLI_KD_training.py (run.json) there')
-    _check_kinds(folder, record, CHOOSING)
+    check_kinds(folder, record, CHOOSING)
     for name in ('dev_saved', 'holdout_saved'):
         if name in record:
-            _check_kinds(folder, record, {f'{name}.{record["metric"]}': (int, float)})
+            check_kinds(folder, record, {f'{name}.{record["metric"]}': (int, float)})
     return record
 
 
-def _check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type, ...]]) -> None:
-    """InputError unless what is used of a record, `part.name` or `name`, is there and of its kind."""
+def check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type, ...]]) -> None:
+    """InputError unless what is used of a folder's record, `part.name` or `name`, is there and of its kind."""
     wrong = []
     for name, kind in kinds.items():
         part, _, key = name.rpartition('.')
@@ -75,7 +75,7 @@ def _check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type,
 def load_run(folder: Path) -> SavedRun:
     """The run of a folder. InputError when none has ended there."""
     record = finished_record(folder)
-    _check_kinds(folder, record, LOADING)
+    check_kinds(folder, record, LOADING)
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})

@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -85,19 +86,30 @@ def write_task(glue: Path, name: str, rows: tuple[int, int, int] = (60, 30, 20),
 
 
 def write_checkpoint(folder: Path, layers: int = 2, hidden: int = 32, hf_names: bool = False, seed: int = 0,
-                     **shape) -> None:
-    """A random BERT with the tests' vocabulary, as old (bert_config.json, pytorch_model.bin) or as HF's files."""
+                     vocabulary: list[str] = VOCABULARY, **shape) -> None:
+    """A random BERT with a vocabulary, as old (bert_config.json, pytorch_model.bin) or as HF's files."""
     folder.mkdir(parents=True)
     shape = {'max_position_embeddings': 128, 'initializer_range': 0.1} | shape
-    config = BertConfig(len(VOCABULARY), hidden, layers, 4, 2 * hidden, **shape)
+    config = BertConfig(len(vocabulary), hidden, layers, 4, 2 * hidden, **shape)
     torch.manual_seed(seed)
     state = {f'bert.{name}': tensor for name, tensor in BertModel(config).state_dict().items()}
-    (folder / 'vocab.txt').write_text('\n'.join(VOCABULARY) + '\n', encoding='utf-8')
+    (folder / 'vocab.txt').write_text('\n'.join(vocabulary) + '\n', encoding='utf-8')
     (folder / ('config.json' if hf_names else 'bert_config.json')).write_text(config.to_json_string(), encoding='utf-8')
     if hf_names:
         safetensors.torch.save_file(state, folder / 'model.safetensors')
     else:
         torch.save(state, folder / 'pytorch_model.bin')
+
+
+@contextlib.contextmanager
+def full_disk(file_bytes):
+    """Within it no file can grow beyond so many bytes; Python ignores the signal that comes with it, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Outcome(NamedTuple):

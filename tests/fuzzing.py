@@ -33,6 +33,7 @@ from scripts import import_teacher_outputs
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import SPLITS, load_split, tokenize_examples
 from src.dump_journal import DumpJournal
+from src.hugging_face import load_hf_teacher
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import TASKS, find_task, processors
 from src.published_results import PublishedSplit, read_published
@@ -226,8 +227,8 @@ class Targets:
     @cached_property
     def all(self) -> list[Target]:
         """All targets."""
-        return [*self.tables(), *self.weights(), *self.checkpoints(), *self.teacher(), self.cache(), *self.flags(),
-                *self.pickles(), *self.records(), *self.resuming(), self.archive()]
+        return [*self.tables(), *self.weights(), *self.checkpoints(), *self.hugging_face(), *self.teacher(),
+                self.cache(), *self.flags(), *self.pickles(), *self.records(), *self.resuming(), self.archive()]
 
     def _file(self, name: str) -> Path:
         path = self.folder / 'input' / name
@@ -304,9 +305,27 @@ class Targets:
     @staticmethod
     def _set_up(folder, name, data):
         (folder / name).write_bytes(data)
-        setup = set_up(argparse.Namespace(bert_model=str(folder), precision='fp32', max_seq_length=16))
+        setup = set_up(argparse.Namespace(task='MRPC', bert_model=str(folder), precision='fp32', max_seq_length=16))
         BertModel.from_pretrained(folder, setup.config)
         setup.tokenizer.encode_texts(['a dog sees [SEP]'])
+
+    def hugging_face(self):
+        """A folder as export_hf.py writes it: its tokenizer alone, its configuration as a teacher's."""
+        source = self.folder / 'exported'
+        self.workspace.succeed('scripts.export_hf', self.folder / 'run', source)
+        for name, left_out in (('tokenizer.json', ('vocab.txt', 'tokenizer_config.json')), ('config.json', ())):
+            folder = self._file(f'exported {name}/{name}').parent
+            for path in source.iterdir():
+                if path.name not in left_out:
+                    (folder / path.name).write_bytes(path.read_bytes())
+            read = self._set_up if left_out else self._load_teacher
+            yield Target(f'exported {name}', [(source / name).read_bytes()], partial(read, folder, name), _edited_json)
+
+    @staticmethod
+    def _load_teacher(folder, name, data):
+        (folder / name).write_bytes(data)
+        config = BertConfig.from_json_file(folder / name)
+        load_hf_teacher(argparse.Namespace(teacher_labels=None), folder, config, find_task('MRPC'))
 
     def teacher(self):
         """The teacher's result file as it is, and with arrays and words changed but checksums right."""

@@ -2,32 +2,22 @@
 import contextlib
 import ctypes
 import os
-import resource
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, full_disk
 
-from BERT.pytorch_pretrained_bert.writing import WriteError, append, remove_temporaries, replace_file
+from BERT.pytorch_pretrained_bert import writing
+from BERT.pytorch_pretrained_bert.writing import WriteError, append, remove_temporaries, replace_file, replace_folder
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.training_state import STATE_FILE
 
 SMALL = ('--bert_model', 'tiny', '--teacher_hidden_layers', '2', '--precision', 'fp32')
 FIT = (*SMALL, '--num_train_epochs', '2', '--train_batch_size', '8', '--saving_criterion_acc=-1', '--saving_criterion_loss',
        '100')
-
-
-@contextlib.contextmanager
-def full_disk(file_bytes):
-    """Within it no file can grow beyond so many bytes; Python ignores the signal that comes with it, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def files(folder):
@@ -62,6 +52,51 @@ def test_file_and_folder_are_on_disk_before_the_name_counts(tmp_path, monkeypatc
     with replace_file(tmp_path / 'file') as temporary:
         temporary.write_text('x')
     assert done == [False, 'replace', True]
+
+
+def fill(folder, content):
+    for name in ('a', 'config.json', 'z'):
+        (folder / name).write_text(content)
+
+
+def test_a_folder_appears_whole_and_another_keeps_what_is_not_replaced(tmp_path):
+    place = tmp_path / 'above' / 'folder'
+    for content in ('old', 'new'):
+        with replace_folder(place, 'config.json') as folder:
+            fill(folder, content)
+            assert not (place.exists() and content == 'old')
+        assert files(place).items() >= dict.fromkeys(map(Path, ('a', 'config.json', 'z')), content.encode()).items()
+        (place / 'mine').write_text('mine')
+    assert (place / 'mine').exists() and [path.name for path in place.parent.iterdir()] == ['folder']
+
+
+@pytest.mark.parametrize('done', [0, 1, 2])
+def test_a_folder_is_never_read_half_old_half_new(tmp_path, monkeypatch, done):
+    """What ends it between two files leaves the one without which nobody reads the others missing."""
+    (tmp_path / 'folder').mkdir()
+    fill(tmp_path / 'folder', 'old')
+    left = iter(range(done))
+
+    def put_in_place(finished, path):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        os.replace(finished, path)
+    monkeypatch.setattr(writing, 'put_in_place', put_in_place)
+    with pytest.raises(KeyboardInterrupt), replace_folder(tmp_path / 'folder', 'config.json') as folder:
+        fill(folder, 'new')
+    assert set(files(tmp_path)) == {Path('folder/a'), Path('folder/z')}
+
+
+@pytest.mark.parametrize('there', [True, False])
+def test_a_folder_that_cannot_be_finished_leaves_the_old_one(tmp_path, there):
+    if there:
+        (tmp_path / 'folder').mkdir()
+        fill(tmp_path / 'folder', 'old')
+    before = files(tmp_path)
+    with pytest.raises(WriteError, match=r'folder cannot be written: File too large'), full_disk(100), \
+            replace_folder(tmp_path / 'folder', 'config.json') as folder:
+        (folder / 'a').write_text('x' * 1000)
+    assert files(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ['folder'] * there
 
 
 def test_rows_are_appended_whole_or_not_at_all(tmp_path):

@@ -22,7 +22,7 @@ import envs
 from .writing import put_in_place, writing
 
 CONFIG_NAMES = ('bert_config.json', 'config.json')          # the first that exists is taken
-VOCAB_NAMES = ('vocab.txt',)
+VOCAB_NAMES = ('vocab.txt', 'tokenizer.json')
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
 SUMS_NAME = 'SHA256SUMS'             # as sha256sum writes and checks it; where it is there, it is compared
 
@@ -50,20 +50,21 @@ class _TryAgain(Exception):
 
 # Where a checkpoint lies
 
-def checkpoint_folder(name_or_folder: str | os.PathLike) -> Path:
+def checkpoint_folder(name_or_folder: str | os.PathLike, flag: str = 'bert_model') -> Path:
     """The folder of a checkpoint: a folder that exists (`~` expanded), else one of that name in envs.MODELS_FOLDER.
 
-    A FileNotFoundError names both places, the checkpoints that are there and the command that fetches one."""
+    A FileNotFoundError names the flag, both places, the checkpoints that are there and, for a pretrained one, the command
+    that fetches it."""
     given = Path(os.path.expanduser(name_or_folder))
     places = list(dict.fromkeys([Path.cwd() / given, Path(envs.MODELS_FOLDER) / given]))
     for place in places:
         if str(name_or_folder) and place.is_dir():
             return place
     found = ', '.join(_checkpoint_names(Path(envs.MODELS_FOLDER))) or 'none'
+    fetch = f'; to fetch one: python data/models/fetch_checkpoint.py {given.name or "NAME"}'
     raise FileNotFoundError(
-        f'--bert_model {str(name_or_folder)!r}: no such folder; looked for {" and ".join(map(str, places))}; '
-        f'checkpoints in {envs.MODELS_FOLDER}: {found}; '
-        f'to fetch one: python data/models/fetch_checkpoint.py {given.name or "NAME"}')
+        f'--{flag} {str(name_or_folder)!r}: no such folder; looked for {" and ".join(map(str, places))}; '
+        f'checkpoints in {envs.MODELS_FOLDER}: {found}{fetch if flag == "bert_model" else ""}')
 
 
 def _checkpoint_names(models_folder: Path) -> list[str]:
@@ -82,9 +83,9 @@ def config_file(folder: str | os.PathLike) -> Path:
 
 
 def vocab_file(folder: str | os.PathLike) -> Path:
-    """vocab.txt of a checkpoint folder.
+    """vocab.txt, else tokenizer.json, of a checkpoint folder.
 
-    Raises FileNotFoundError where there is none and InputError where it is empty or not what SHA256SUMS says."""
+    Raises FileNotFoundError where there is neither and InputError where the file is empty or not what SHA256SUMS says."""
     return _one_of(Path(folder), VOCAB_NAMES, 'vocabulary')
 
 
@@ -292,19 +293,6 @@ def sha256_of(path: str | os.PathLike) -> str:
     """SHA-256 of a file as 64 hex digits; reads about 1 to 2 GB a second."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def install_folder(staging: str | os.PathLike, folder: str | os.PathLike) -> None:
-    """Make a finished folder appear under its name: one rename, so that it is there whole or not at all.
-
-    Where the folder is there already, its files of the same names are replaced one by one; others stay."""
-    staging, folder = Path(staging), Path(folder)
-    if not folder.exists():
-        os.replace(staging, folder)
-        return
-    for path in sorted(staging.iterdir()):
-        os.replace(path, folder / path.name)
-    staging.rmdir()
 
 
 # Archives

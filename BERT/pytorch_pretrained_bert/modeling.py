@@ -19,8 +19,14 @@ from .weights import load_weights, read_state_dict
 
 logger = logging.getLogger(__name__)
 
-ACTIVATIONS = {'gelu': F.gelu, 'relu': F.relu, 'swish': F.silu, 'silu': F.silu,
-               'gelu_new': lambda x: F.gelu(x, approximate='tanh')}
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate='tanh')
+
+
+ACTIVATIONS = {'gelu': F.gelu, 'gelu_python': F.gelu, 'relu': F.relu, 'swish': F.silu, 'silu': F.silu,
+               'gelu_new': _gelu_tanh, 'gelu_fast': _gelu_tanh, 'gelu_pytorch_tanh': _gelu_tanh}      # HF's names
 
 MAX_LAYERS = 1000                    # a slip or an attack beyond it; a model of so many would not be built in a lifetime
 
@@ -92,6 +98,8 @@ class BertConfig:
         if values.get('model_type', 'bert') != 'bert' or values.get('position_embedding_type', 'absolute') != 'absolute':
             raise InputError(f'model_type {values.get("model_type")!r} with position_embedding_type '
                              f'{values.get("position_embedding_type")!r} is not a BERT with absolute positions')
+        if values.get('is_decoder') or values.get('add_cross_attention'):
+            raise InputError('is_decoder or add_cross_attention is set: that BERT is a decoder, here it must be an encoder')
         return cls(known.pop('vocab_size'), **known)
 
     @classmethod
@@ -128,13 +136,17 @@ class BertConfig:
         passes = self.passes or [[layer, False] for layer in range(self.num_hidden_layers)]
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
+    def unrolled(self) -> 'BertConfig':
+        """The plain BERT that computes the same, with a layer for each pass; weights.arrange_layers gives its weights."""
+        return BertConfig.from_dict({**self.to_dict(), 'num_hidden_layers': len(self.layer_passes()), 'passes': None})
+
 
 class BertEmbeddings(nn.Module):
     """Word, position and segment embeddings, added and normalised: a batch -> [N, H]."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=0)
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

@@ -2,6 +2,7 @@
 import errno
 import logging
 import mmap
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 OLD_SPELLINGS = {'LayerNorm.gamma': 'LayerNorm.weight', 'LayerNorm.beta': 'LayerNorm.bias'}
 
+LAYER_NAME = re.compile(r'encoder\.layer\.([0-9]{1,6})\.(.*)')
+EXCHANGED = {f'attention.self.{one}.{part}': f'attention.self.{other}.{part}'
+             for one, other in (('query', 'key'), ('key', 'query')) for part in ('weight', 'bias')}
 
 ZIP_START = b'PK\x03\x04'
 OLD_MAGIC = 0x1950a86a20f9469cfc6c      # what the first pickle of torch.save's format before 1.6 holds
@@ -151,6 +155,31 @@ def standard_name(name: str) -> str:
     for old, new in OLD_SPELLINGS.items():
         name = name.replace(old, new)
     return name
+
+
+def stored_layers(state: dict[str, Tensor]) -> int:
+    """How many encoder layers a state dict, of standard names, has."""
+    return 1 + max((int(match[1]) for match in map(LAYER_NAME.fullmatch, state) if match), default=-1)
+
+
+def arrange_layers(state: dict[str, Tensor], passes: list[tuple[int, bool]]) -> dict[str, Tensor]:
+    """The state dict, of standard names, of a BERT whose layers 0, 1, ... are those that `passes` names, in its order:
+    (layer, exchanged), in an exchanged one query and key have changed places.
+
+    With the passes of a model that shares layers this is the plain BERT that computes the same, a layer for each pass.
+    Layers that are not named, or that the state does not have, are left out; tensors are not copied."""
+    arranged, layers = {}, {}
+    for name, tensor in state.items():
+        match = LAYER_NAME.fullmatch(name)
+        if match:
+            layers.setdefault(int(match[1]), {})[match[2]] = tensor
+        else:
+            arranged[name] = tensor
+    for place, (layer, exchanged) in enumerate(passes):
+        for part, tensor in layers.get(layer, {}).items():
+            part = EXCHANGED.get(part, part) if exchanged else part
+            arranged[f'encoder.layer.{place}.{part}'] = tensor
+    return arranged
 
 
 def load_weights(module: nn.Module, state: dict[str, Tensor], source: str | Path, optional: str | None = None) -> None:

@@ -24,13 +24,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
-    InputError,
-    download,
-    install_folder,
-    unpack_zip,
-    zip_members,
-)
+from BERT.pytorch_pretrained_bert.file_utils import InputError, download, unpack_zip, zip_members  # noqa: E402
+from BERT.pytorch_pretrained_bert.writing import install_folder  # noqa: E402
 from src.nli_data_processing import SPELLINGS  # noqa: E402
 
 GLUE_URL = 'https://dl.fbaipublicfiles.com/glue/data'

@@ -23,12 +23,12 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     DownloadError,
     InputError,
     download,
-    install_folder,
     read_json_object,
     sha256_of,
     unpack_zip,
     write_sums,
 )
+from BERT.pytorch_pretrained_bert.writing import install_folder  # noqa: E402
 
 HUB_URL = 'https://huggingface.co'
 FILES = ('config.json', 'vocab.txt', 'model.safetensors')
@@ -170,7 +170,7 @@ def _install(staging: Path, folder: Path, checkpoint: Checkpoint) -> None:
     if not checkpoint.lower_case:      # what a folder's words are like where nothing says so is lower case
         (staging / 'tokenizer_config.json').write_text('{"do_lower_case": false}\n', encoding='utf-8')
     write_sums(staging, FILES)         # every start compares them
-    install_folder(staging, folder)
+    install_folder(staging, folder, 'config.json')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,113 @@
+"""The README.md of an exported model: what the hub reads of it (YAML), and what people should know, from run.json."""
+import json
+from pathlib import Path
+from typing import Any
+
+from src.argument_parser import FLAGS
+from src.nli_data_processing import GlueTask
+from src.run_log import chosen_by
+from src.saved_runs import SavedRun, check_kinds
+
+LEARNT_FROM = {'ft': 'the labels alone (fine-tuning)', 'kd': "the labels and a teacher's logits (knowledge distillation)",
+               'pkd': "the labels, a teacher's logits and its [CLS] states (patient knowledge distillation)"}
+# Our metrics that the hub has a name for
+HUB_METRICS = {'acc': 'accuracy', 'f1': 'f1', 'mcc': 'matthews_correlation', 'pearson': 'pearsonr', 'spearmanr': 'spearmanr'}
+# Settings that the card tells: arguments of the run that are not None
+SETTINGS = ('num_train_epochs', 'train_batch_size', 'learning_rate', 'warmup_proportion', 'max_seq_length', 'alpha', 'T',
+            'beta', 'normalize_patience', 'fc_layer_idx', 'layer_initialization', 'freeze_layer', 'holdout', 'fold')
+
+
+def model_card(run: SavedRun, name: str, layers: int) -> str:
+    """The card of a run's model that is exported under a name as a plain BERT of so many layers.
+
+    InputError where run.json lacks what it tells."""
+    chosen = f'{chosen_by(run.record)}_saved'
+    check_kinds(run.folder, run.record, {
+        'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str,
+        'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int,
+        **{f'{scored}.{key}': (int, float) for scored in {chosen, 'dev_saved'} for key in run.record['dev_saved']}})
+    parts = [_front_matter(run, name), f'# {name}', _summary(run, layers), '## Scores', _scores(run), '## Use',
+             _usage(run.task, name, run.args.max_seq_length), '## How it was made', _settings(run)]
+    return '\n\n'.join(parts) + '\n'
+
+
+def _front_matter(run: SavedRun, name: str) -> str:
+    task = run.task
+    metrics = [{'type': HUB_METRICS[key], 'name': f'dev {key}', 'value': round(value, 4)}
+               for key, value in run.record['dev_saved'].items() if key in HUB_METRICS]
+    values: dict[str, Any] = {'library_name': 'transformers', 'pipeline_tag': 'text-classification',
+                              'tags': ['bert', 'knowledge-distillation', 'pea-kd'],
+                              'metrics': [metric['type'] for metric in metrics]}
+    dataset = {'name': task.name, 'type': task.name.lower()}
+    if task.submission_file:                    # the tasks of GLUE have one
+        values |= {'language': 'en', 'datasets': ['nyu-mll/glue']}
+        dataset |= {'type': 'nyu-mll/glue', 'config': task.folder.lower().replace('-', '')}
+    result = {'task': {'type': 'text-classification'}, 'dataset': dataset, 'metrics': metrics}
+    values['model-index'] = [{'name': name, 'results': [result]}]
+    return '\n'.join(['---', *(f'{key}: {json.dumps(value)}' for key, value in values.items()), '---'])    # JSON is YAML
+
+
+def _summary(run: SavedRun, layers: int) -> str:
+    record, config, task = run.record, run.model.config, run.task
+    text = f'A BERT of {layers} layers, width {config.hidden_size}, for the task {task.name}.'
+    if config.passes:
+        wiring = f'{wiring_words(config.layer_passes())}; x: query and key exchanged'
+        text += (f' It is a student of {config.num_hidden_layers} stored layers ({record["parameters"]:,} parameters) that '
+                 f'run in {layers} passes ({wiring}); here each pass is a layer of its own.')
+    outputs = f'Its outputs are the labels {", ".join(task.labels)}.' if task.labels else 'Its one output is a score.'
+    return (f'{text} It learnt from {LEARNT_FROM[run.args.train_type]}, with the implementation of Pea-KD (Cho & Kang, '
+            f'2022) and PKD (Sun et al., 2019). {outputs}')
+
+
+def wiring_words(passes: list[tuple[int, bool]]) -> str:
+    """Passes as --passes takes them: 1,2,1x,2x."""
+    return ','.join(f'{layer + 1}{"x" * exchanged}' for layer, exchanged in passes)
+
+
+def _scores(run: SavedRun) -> str:
+    record = run.record
+    sets = [name for name in ('holdout', 'dev') if f'{name}_saved' in record]
+    names = [key for key in record['dev_saved'] if key != 'global_step']
+    lines = [_row(['', *sets]), _row(['-'] * (1 + len(sets)))]
+    lines += [_row([key, *(f'{record[f"{of_set}_saved"].get(key, float("nan")):.4f}' for of_set in sets)]) for key in names]
+    also = [f'On the dev set of {task}: ' + ', '.join(f'{key} {value:.4f}' for key, value in found.items()) + '.'
+            for task, found in record.get('dev_also', {}).items()]
+    chooser = chosen_by(record)
+    told = (f'The state at step {record[f"{chooser}_saved"]["global_step"]} was chosen by its score on {chooser}'
+            + (', which flatters the score there.' if chooser == 'dev' else '; dev had no part in it.'))
+    return '\n'.join(lines) + '\n\n' + ' '.join([told, *also])
+
+
+def _usage(task: GlueTask, name: str, max_seq_length: int) -> str:
+    pair = task.unlabelled.text_b is not None
+    odd = (' Of a pair whose texts are both longer than half of that, the fast tokenizers may keep one token more of the '
+           'second and one less of the first than in training.')
+    example = "{'text': 'The first text.', 'text_pair': 'The second text.'}" if pair else "'A text.'"
+    return f"""```python
+from transformers import pipeline
+
+classifier = pipeline('text-classification', model='{name}')
+print(classifier({example}, truncation=True))
+```
+
+`AutoTokenizer` and `AutoModelForSequenceClassification` load it too. It was trained on texts of at most {max_seq_length}
+tokens, to which `truncation=True` cuts.{odd if pair else ''}"""
+
+
+def _settings(run: SavedRun) -> str:
+    record, args = run.record, run.record['arguments']
+    made = {'pretrained checkpoint': Path(args['bert_model']).name, 'learnt by': args['train_type'], 'seed': record['seed']}
+    if args['train_type'] != 'ft':
+        made['teacher'] = f'{args["teacher_hidden_layers"]} layers; SHA-256 of its weights {record["inputs"].get("teacher")}'
+    if args.get('load_model'):
+        made['started from'] = Path(args['load_model']).name
+    made['wiring'] = wiring_words(run.model.config.layer_passes())
+    made |= {flag.dest: args[flag.dest] for flag in FLAGS if flag.dest in SETTINGS and args.get(flag.dest) is not None
+             and args['train_type'] in flag.train_types}
+    made |= {'precision in training': record['precision'], 'parameters': f'{record["parameters"]:,}'}
+    made |= {f'version of {name}': version for name, version in record['versions'].items()}
+    return '\n'.join([_row(['setting', 'value']), _row(['-', '-']), *(_row([key, value]) for key, value in made.items())])
+
+
+def _row(cells: list[Any]) -> str:
+    return '| ' + ' | '.join(str(cell).replace('|', '\\|') for cell in cells) + ' |'
