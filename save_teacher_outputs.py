@@ -33,7 +33,7 @@ from src.evaluation import predicted_labels, teacher_scores
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, set_up, teacher_folder, teacher_marks
+from src.runs import Setup, check_same_labels, set_up, teacher_folder, teacher_marks
 from src.teacher_outputs import result_file
 from src.utils import run_script
 
@@ -78,7 +78,8 @@ def save_outputs(args: argparse.Namespace, task: GlueTask, path: Path) -> None:
     """Load the teacher, let it predict every split, write the file, print its scores."""
     setup = set_up(args)
     model, files = load_teacher(args, setup, task)
-    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
+    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS
+              if name != 'test' or task.files(name)}
     made_by = {**teacher_marks(files[0]), 'precision': setup.precision}
     dump(args, path, model, splits, scorer(task, splits), made_by)
 
@@ -90,6 +91,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
         files = best_saved(folder)
     else:
         files = teacher_files(args, folder)
+    check_same_labels(task, files[0].parent)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     config.check_room(files[0])
