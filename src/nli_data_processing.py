@@ -42,6 +42,10 @@ PTP_THRESHOLDS: dict[str, tuple[float, float]] = {
 PTP_CLASSES = ('confidently correct', 'unconfidently correct', 'confidently wrong', 'unconfidently wrong')
 
 
+class NoHeader(InputError):
+    """A file has no header, or another one than is needed to find its columns."""
+
+
 class Column(NamedTuple):
     """A column by its header name and, for files without a header, by its 0-based position (-1: the last one).
 
@@ -72,14 +76,14 @@ class Layout:
         return [names.index(name) for name in wanted] if set(wanted) <= set(names) else None
 
     def locate(self, file: str | Path, row: Row) -> tuple[list[int], bool]:
-        """(positions of `columns`, whether that row, the file's first, is a header). InputError where none can be told."""
-        positions = self.find(row.cells or [])
+        """(positions of `columns`, whether that row, the file's first, is a header). NoHeader where none can be told."""
+        positions = self.find(row.cells)
         if positions is not None:
             return positions, True
         positions = [column.position for column in self.columns]
         # Without labels to check, only the header tells a right file from a wrong one
         if None in positions or (self.header is None and self.label is None):
-            raise bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells))
+            raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells)))
         return positions, bool(self.header)
 
     @property
@@ -328,13 +332,13 @@ class GlueReader:
         name: what messages call it; remedy: what they say of a table without rows; kind: 'tsv' or 'csv', by default as the
         name says. on_bad: what is done about a bad row; a bad header raises."""
         kind = kind or format_of(name)
-        handle = on_bad if layout.header is False else stop
-        rows = table_rows(lines, name, kind, lambda error: handle(error))
+        rows = table_rows(lines, name, kind)
         first = next(rows, None)
         if first is None:
             raise InputError('; '.join(filter(None, (f'{name} is empty', remedy))))
+        if first.error and layout.header is not False:
+            raise first.error
         positions, has_header = layout.locate(name, first)
-        handle = on_bad
         if not has_header:
             rows = itertools.chain([first], rows)
         examples = self._examples(name, split, rows, layout, positions, kind, on_bad)
@@ -351,9 +355,10 @@ class GlueReader:
         at_label = positions[-1] if layout.label else None
         may_skip_short = self.task.skip_short_rows and split != 'test'   # a test row left out would shift all answers
         short, unlabelled = 0, 0
-        for index, (line, cells) in enumerate(rows):
+        for index, (line, cells, error) in enumerate(rows):
             label = None
-            if cells is None:
+            if error:
+                on_bad(error)
                 continue
             if len(cells) < width:
                 if may_skip_short:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 
-# What is done about a bad row: raise the error, or note it and return, to go on with the next row.
+# What is done about a bad row: the error is raised, or noted, to go on with the next row.
 OnBad = Callable[[InputError], None]
 
 FORMATS = ('tsv', 'csv')
@@ -20,9 +20,10 @@ DIVIDERS = {'tsv': 'tabs', 'csv': 'commas'}
 
 
 class Row(NamedTuple):
-    """A row of a file: `line`, 1-based, is where it begins; `cells` are None for a bad row that was noted."""
+    """A row of a file: `line`, 1-based, is where it begins; a bad row has no cells but an error."""
     line: int
-    cells: list[str] | None
+    cells: list[str]
+    error: InputError | None = None
 
 
 def stop(error: InputError) -> None:
@@ -35,11 +36,11 @@ def format_of(path: str | Path) -> str:
     return 'csv' if Path(path).suffix.lower() == '.csv' else 'tsv'
 
 
-def table_rows(lines: Iterable[bytes], name: str | Path, kind: str, on_bad: OnBad = stop) -> Iterator[Row]:
+def table_rows(lines: Iterable[bytes], name: str | Path, kind: str) -> Iterator[Row]:
     """The rows of a table of a kind ('tsv', 'csv'), whose lines end in b'\\n' as those of a binary file do; empty lines at
     the end are left out. name: what errors call the file."""
     blank = []
-    for row in (_tsv_rows if kind == 'tsv' else _csv_rows)(_without_mark(lines), name, on_bad):
+    for row in (_tsv_rows if kind == 'tsv' else _csv_rows)(_without_mark(lines), name):
         if row.cells == ['']:
             blank.append(row)
             continue
@@ -62,18 +63,16 @@ def _without_mark(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-def _tsv_rows(lines: Iterator[bytes], name: str | Path, on_bad: OnBad) -> Iterator[Row]:
+def _tsv_rows(lines: Iterator[bytes], name: str | Path) -> Iterator[Row]:
     for line, raw in enumerate(lines, 1):
         try:
-            cells = raw.decode('utf-8').rstrip('\r\n').split('\t')
+            yield Row(line, raw.decode('utf-8').rstrip('\r\n').split('\t'))
         except UnicodeDecodeError as error:
             found = f'byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line'
-            on_bad(bad_row(name, line, f'expected UTF-8 text, found {found}'))
-            cells = None
-        yield Row(line, cells)
+            yield Row(line, [], bad_row(name, line, f'expected UTF-8 text, found {found}'))
 
 
-def _csv_rows(lines: Iterator[bytes], name: str | Path, on_bad: OnBad) -> Iterator[Row]:
+def _csv_rows(lines: Iterator[bytes], name: str | Path) -> Iterator[Row]:
     # Bytes that are not UTF-8 pass through the reader as surrogates, so that the row as a whole is known to be bad.
     reader = csv.reader((raw.decode('utf-8', 'surrogateescape') for raw in lines), strict=True)
     while True:
@@ -84,9 +83,9 @@ def _csv_rows(lines: Iterator[bytes], name: str | Path, on_bad: OnBad) -> Iterat
                 return
             '\t'.join(cells).encode('utf-8')
         except csv.Error as error:
-            on_bad(bad_row(name, line, f'expected CSV, with quotes in pairs ({error})'))
-            cells = None
+            yield Row(line, [], bad_row(name, line, f'expected CSV, with quotes in pairs ({error})'))
         except UnicodeEncodeError as error:
-            on_bad(bad_row(name, line, f'expected UTF-8 text, found byte 0x{ord(error.object[error.start]) - 0xdc00:02x}'))
-            cells = None
-        yield Row(line, [''] if cells == [] else cells)
+            byte = ord(error.object[error.start]) - 0xdc00
+            yield Row(line, [], bad_row(name, line, f'expected UTF-8 text, found byte 0x{byte:02x}'))
+        else:
+            yield Row(line, cells or [''])
