@@ -36,7 +36,7 @@ class Key(NamedTuple):
 
 
 def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and value == value.strip() != '' and not re.search(r'[\t\r\n]', value)
+    return isinstance(value, str) and value == value.strip() != '' and not re.search('[\t\r\n\0\ud800-\udfff]', value)
 
 
 def _is_name(value: Any) -> bool:
@@ -87,9 +87,10 @@ KEYS = {
 
 def define_task(file: str) -> GlueTask:
     """Add the task of a file to the table. FileNotFoundError, or an InputError in one line that names all that is wrong."""
-    path = Path(file).expanduser().resolve()
+    path = Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; it is to define a task, as README.md says')
+    path = path.resolve()
     task = _task(path, read_json_object(path, 'the definition of a task'), str(path))
     add_task(task)
     return task
