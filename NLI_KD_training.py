@@ -35,7 +35,7 @@ from src.runs import (
     student_config,
     student_folder,
     teacher_folder,
-    tell_other_holdout,
+    tell_other_run,
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     seed = seed_run(args, args.train_seed, folder_of)
     folder = folder_of(seed)
     model = build_model(args, setup, task.num_labels, task)
-    tell_other_holdout(args, task, folder)
+    tell_other_run(args, task, folder)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)

@@ -33,7 +33,7 @@ from src.runs import (
     settings,
     student_config,
     teacher_folder,
-    tell_other_holdout,
+    tell_other_run,
     train_and_record,
     wiring_name,
 )
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     roles = divide(splits['train'], splits['dev'], *division)
     seed = seed_run(args, args.PTP_seed, lambda _: folder / name)
     model = build_model(args, setup, len(PTP_CLASSES), task)
-    tell_other_holdout(args, task, folder / name)
+    tell_other_run(args, task, folder / name)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)

@@ -11,6 +11,8 @@
 
 teacher writes the result files of several teachers, as save_teacher_outputs.py does; its other flags serve too.
 
+Both take --task_config my_task.json ..., files that define tasks of your own, for --tasks.
+
 compare runs tasks x methods x depths x seeds, and settings: each flag of --grid is a further axis, each of --set has one
 value. A flag is the student's; with `ptp.` or `teacher.` before it, that stage's. --grid divides values at commas, or at
 semicolons where there is one: --grid 'fc_layer_idx=1,3;3,5'. Teachers, their result files and PTP encoders are made once.
@@ -45,9 +47,10 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folde
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.argument_parser import TEACHER, Parser, parse
 from src.compare import KEEP_WEIGHTS, compare, source_marks
+from src.custom_tasks import define_task, task_of_run
 from src.distributed import from_main, is_main, world_size
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
-from src.nli_data_processing import TASKS, also_served, find_task
+from src.nli_data_processing import TASKS, GlueTask, also_served, find_task
 from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
 from src.stopping import Stopped
 from src.submission import write_predictions, write_zip
@@ -83,7 +86,8 @@ def method_name(text: str) -> str:
     return text
 
 
-TASK_NAMES = comma_list(lambda text: find_task(text).name, f'among {", ".join(task.name for task in TASKS.values())}')
+TASK_NAMES = comma_list(lambda text: find_task(text).name, f'among {", ".join(task.name for task in TASKS.values())}, or '
+                        'defined by --task_config')
 COUNTS = comma_list(whole_number(1), 'whole numbers from 1 on')
 SEEDS = comma_list(whole_number(0), 'whole numbers from 0 on')
 METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
@@ -103,24 +107,46 @@ def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     first = Parser(add_help=False)
     first.add_argument('--mode', choices=MODES, default='evaluate', help='what to do (evaluate)')
     mode = first.parse_known_args(argv)[0].mode
-    parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # Before all other flags, for --tasks may name what it defines
+    configs = Parser(add_help=False, allow_abbrev=False)
+    parents = [first, configs] if mode in TASKS_OF_ONES_OWN else [first]
+    configs.add_argument('--task_config', nargs='+', default=[], metavar='FILE', help='JSON files that define tasks')
+    defined = define_tasks(configs.parse_known_args(argv)[0].task_config) if configs in parents else []
+    parser = Parser(parents=parents, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     MODES[mode][0](parser)
+    if defined:
+        parser.set_defaults(tasks=tuple(task.name for task in defined))
     args, rest = parser.parse_known_args(argv)
     if rest and mode != 'teacher':
         raise InputError(f'{" ".join(rest)}: no such flag of --mode {mode}')
     return args, rest
 
 
+def define_tasks(files: list[str]) -> list[GlueTask]:
+    """Add the tasks of --task_config to the table."""
+    tasks = []
+    for file in files:
+        try:
+            tasks.append(define_task(file))
+        except (InputError, OSError) as error:
+            raise InputError(f'--task_config {error}') from None
+    names = [task.name.lower() for task in tasks]
+    if len(set(names)) < len(names):
+        raise InputError(f'--task_config {" ".join(files)}: two of the files define a task of one name')
+    return tasks
+
+
 def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
-    parser.add_argument('--tasks', type=TASK_NAMES, default=('MRPC',), help='tasks between commas (MRPC)')
+    parser.add_argument('--tasks', type=TASK_NAMES, default=('MRPC',),
+                        help='tasks between commas (MRPC, or those that --task_config defines)')
     parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(12,), help='depths of teachers (12)')
 
 
 def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
     """save_teacher_outputs.py for each task and depth, all flags checked first."""
-    calls = [['--task', task, '--teacher_hidden_layers', str(layers), *rest]
-             for task in args.tasks for layers in args.teacher_hidden_layers]
+    calls = [[*(f'--{flag}={value}' for flag, value in find_task(task).flags.items()),
+              f'--teacher_hidden_layers={layers}', *rest] for task in args.tasks for layers in args.teacher_hidden_layers]
     given = [name for call in calls for name in parse(TEACHER, '', call).given]
     if len(calls) > 1 and 'teacher_prediction' in given:
         raise InputError(f'--teacher_prediction names one file for {len(calls)} teachers; leave it out')
@@ -131,7 +157,7 @@ def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
 def compare_flags(parser: Parser) -> None:
     """Flags of --mode compare."""
     add = parser.add_argument
-    add('--tasks', type=TASK_NAMES, default=('MRPC',), help='between commas (MRPC)')
+    add('--tasks', type=TASK_NAMES, default=('MRPC',), help='between commas (MRPC, or those that --task_config defines)')
     add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
     add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
     add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')
@@ -237,7 +263,7 @@ def check_one_each(folders: list[Path]) -> None:
     """InputError when two runs would write the same file, or a folder has no finished run."""
     predicted: dict[str, Path] = {}
     for folder in folders:
-        task = find_task(finished_record(folder)['task'])
+        task = task_of_run(folder, finished_record(folder))
         for name in (task.name, *task.also):
             if name in predicted:
                 raise InputError(f'--runs: {predicted[name]} and {folder} both predict {find_task(name).submission_file}; '
@@ -250,7 +276,7 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
     paths = []
     for task in (run.task, *also_served(run.task, 'test')):
         if task.submission_file is None:
-            logger.info('%s is no task of the leaderboard: left out', task.name)
+            logger.info('%s is no task of the leaderboard: left out; scripts/predict.py predicts its rows', task.name)
             continue
         split = run.tokens(task, 'test')
         path = output_dir / task.submission_file
@@ -265,6 +291,9 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
 # mode -> what adds its flags, what does it
 MODES = {'teacher': (teacher_flags, save_teachers), 'compare': (compare_flags, run_comparison),
          'summary': (summary_flags, sum_up), 'submit': (run_flags, submit), 'evaluate': (run_flags, evaluate)}
+
+# The modes that have --task_config; in the others a run tells its task
+TASKS_OF_ONES_OWN = ('teacher', 'compare')
 
 # What works through processes of its own, as many as --jobs says, or has nothing to compute
 ALONE = ('compare', 'summary')

@@ -34,7 +34,7 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, set_up, teacher_folder, teacher_marks
+from src.runs import Setup, check_same_labels, set_up, teacher_folder, teacher_marks
 from src.teacher_outputs import result_file
 from src.utils import run_script
 
@@ -79,7 +79,8 @@ def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
     setup = set_up(args, checkpoint_folder(args.teacher_model, 'teacher_model') if args.teacher_model else None)
     path = result_path(args, task, teacher_layers(args, setup))
     model, made_by = load_teacher(args, setup, task)
-    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS}
+    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS
+              if name != 'test' or task.files(name)}
     dump(args, path, model.to(setup.device), splits, scorer(task, splits), made_by | {'precision': setup.precision})
     return path
 
@@ -106,6 +107,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
         files = best_saved(folder)
     else:
         files = teacher_files(args, folder)
+    check_same_labels(task, files[0].parent)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     config.check_room(files[0])

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.modeling import MAX_LAYERS
+from src.custom_tasks import define_task
 from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
-from src.nli_data_processing import find_task, parse_ptp_threshold
+from src.nli_data_processing import GlueTask, find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
 from src.training_state import parse_period
 from src.utils import PRECISIONS
@@ -63,6 +64,7 @@ class Flag(NamedTuple):
 EVERY, FITTING, STUDENTS = (TRAIN, PTP, TEACHER), (TRAIN, PTP), ('kd', 'pkd')
 FLAGS = [
     Flag('task task_name', str, 'MRPC', EVERY, 'a GLUE task, in any case, or Sample'),
+    Flag('task_config', none_or(str), None, EVERY, 'JSON file that defines a task of your own, in place of --task'),
     Flag('train_type', str, 'ft', FITTING, 'ft: fine-tune; kd: distil on logits; pkd: on logits and [CLS] states',
          choices=('ft', 'kd', 'pkd')),
     Flag('model_type', str, 'Original', FITTING, 'plain BERT, shared and shuffled layers, shared layers',
@@ -189,24 +191,40 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     """The arguments of a script, checked: all problems stand in one InputError.
 
     defaults: values that go before the table's, such as the constants of save_teacher_outputs.py. A flag on the
-    command line always wins; `given` lists those."""
+    command line always wins; `given` lists those. `task_config` becomes the definition of the task (custom_tasks.py)."""
     defaults = defaults or {}
+    args = _parser(script, description, defaults).parse_args(argv)
+    defined, problems = _defined_task(args)
+    if defined:
+        defaults = defaults | {'task': defined.name}
+        args = _parser(script, description, defaults).parse_args(argv)
+        if args.task.strip().lower() != defined.name.lower():
+            problems.append(f'--task {args.task} contradicts --task_config {args.task_config}, which defines {defined.name}')
+    if getattr(args, 'recommended', False):
+        defaults = defaults | recommended_settings(script, vars(args))
     parser = _parser(script, description, defaults)
     args = parser.parse_args(argv)
-    if getattr(args, 'recommended', False):
-        parser = _parser(script, description, defaults | recommended_settings(script, vars(args)))
-        args = parser.parse_args(argv)
-    problems = list(parser.problems)
     args.given = _given(parser, argv)
-    problems += _problems(args)
+    problems += parser.problems + _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name
+    args.task_config = defined and defined.definition
     args.precision = 'fp16' if args.fp16 else args.precision
     args.resume |= args.resume_anyway
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
     return args
+
+
+def _defined_task(args: argparse.Namespace) -> tuple[GlueTask | None, list[str]]:
+    """The task that --task_config defines, added to the table, or None, and what is wrong with it."""
+    if not args.task_config:
+        return None, []
+    try:
+        return define_task(args.task_config), []
+    except (InputError, OSError) as error:
+        return None, [f'--task_config {error}']
 
 
 # (flags, what a value must fulfil, the same in words)
@@ -271,7 +289,7 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems.append('--teacher_labels has no effect without --teacher_model')
     if values.get('join'):
         problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
-                     if name not in ('join', 'teacher_prediction')]
+                     if name not in ('join', 'teacher_prediction', 'task_config')]
         if not values.get('teacher_prediction'):
             problems.append('--join needs --teacher_prediction, the file to write')
     return problems + _layer_problems(values)

@@ -19,7 +19,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 )
 from src.checkpoints import remove_checkpoints
 from src.grid import Cell, Grid, check_grid, grid_cells
-from src.nli_data_processing import GlueTask, also_served, find_task, processors, task_folder
+from src.nli_data_processing import GlueReader, GlueTask, also_served, find_task, task_folder
 from src.results import Results
 from src.run_lock import only_one
 from src.run_log import read_run
@@ -35,7 +35,8 @@ UNMEASURED = 16
 
 
 def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
-    """Task -> hashes of the labelled files that its runs read and of the checkpoint: with other ones, all is made anew.
+    """Task -> hashes of the labelled files that its runs read and of the checkpoint, and what else defines the task: with
+    other ones, all is made anew.
 
     InputError or FileNotFoundError where a file is missing."""
     checkpoint = checkpoint_folder(bert_model)
@@ -43,14 +44,15 @@ def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
     marks = {}
     for task in map(find_task, tasks):
         labelled = [data_file(task, 'train'), *(data_file(own, 'dev') for own in (task, *also_served(task, 'dev')))]
-        data_file(task, 'test')                                      # it is enough that it is there
-        marks[task.name] = ' '.join(map(sha256_of, labelled)) + f' {model}'
+        if task.files('test'):
+            data_file(task, 'test')                                  # it is enough that it is there
+        marks[task.name] = ' '.join([*map(sha256_of, labelled), model, *task.marks])
     return marks
 
 
 def data_file(task: GlueTask, split: str) -> Path:
     """The file of a task's split. InputError or FileNotFoundError where there is none."""
-    return processors[task.name.lower()].path(task_folder(task), split)
+    return GlueReader(task).path(task_folder(task), split)
 
 
 def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', retry_failed: bool = True) -> int:

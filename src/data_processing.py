@@ -24,7 +24,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.distributed import main_first
-from src.nli_data_processing import GlueTask, InputExample, processors, task_folder
+from src.nli_data_processing import GlueReader, GlueTask, InputExample, task_folder
 
 logger = logging.getLogger(__name__)
 
@@ -231,9 +231,9 @@ def _fitting_fractions(rows: int) -> str:
 
 def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:
     """A split as token ids, from the cache when the same file was read before with the same tokenizer and length."""
-    reader, folder = processors[task.name.lower()], task_folder(task)
+    reader, folder = GlueReader(task), task_folder(task)
     source = reader.path(folder, split)
-    key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length)]
+    key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length), *task.marks]
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
     with main_first():

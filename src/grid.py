@@ -42,9 +42,10 @@ SETTABLE = ('student', 'ptp', 'teacher')
 COMMON = ('holdout', 'holdout_seed')     # flags that a comparison gives every run that trains
 
 # Flags that the comparison gives itself -> what to use instead
-OWN = {'task': '--tasks', 'train_type': '--methods', 'model_type': '--methods', 'student_hidden_layers': '--layers',
-       'teacher_hidden_layers': '--teacher_layers', 'train_seed': '--seeds, --teacher_seed', 'PTP_seed': '--seeds',
-       'bert_model': '--bert_model', 'fold': '--teacher_folds', **{name: f'--{name}' for name in COMMON},
+OWN = {'task': '--tasks', 'task_config': '--task_config', 'train_type': '--methods', 'model_type': '--methods',
+       'student_hidden_layers': '--layers', 'teacher_hidden_layers': '--teacher_layers',
+       'train_seed': '--seeds, --teacher_seed', 'PTP_seed': '--seeds', 'bert_model': '--bert_model',
+       'fold': '--teacher_folds', **{name: f'--{name}' for name in COMMON},
        **dict.fromkeys(('load_model', 'cls_checkpoint', 'teacher_prediction', 'output_dir', 'saving_criterion_acc',
                         'saving_criterion_loss', 'all_layers'), 'nothing: the stages fit together by it')}
 

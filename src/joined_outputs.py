@@ -43,7 +43,7 @@ def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:
 def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, float]) -> None:
     """Write the joined file: rows of train from their sources, with these scores, all else from the first fold's file."""
     first = folds[0][0]
-    metadata = {name: first.metadata[name] for name in ('format', 'holdout', *SPLITS)} | _joined_marks(folds)
+    metadata = {name: first.metadata[name] for name in ('format', 'holdout', *_splits(first))} | _joined_marks(folds)
     writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in first.arrays.items()},
                           set(filter(is_by_row, first.arrays)), metadata)
     with writer.file:
@@ -57,6 +57,11 @@ def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, f
                 of_all = np.stack([outputs.arrays[name] for outputs, _ in folds])
                 writer.put(name, None, of_all[source, np.arange(len(array))] if train else array)
         writer.close()
+
+
+def _splits(outputs: TeacherOutputs) -> list[str]:
+    """The splits that a result file has."""
+    return [name for name in SPLITS if name in outputs.metadata]
 
 
 def _fold_of(outputs: TeacherOutputs) -> dict:
@@ -88,12 +93,12 @@ def _division(made: dict) -> str:
 
 def _check_alike(first: TeacherOutputs, other: TeacherOutputs) -> None:
     """InputError that says what differs when two files are not of the same rows and kind."""
-    for name in SPLITS:
-        rows, others = (json.loads(outputs.metadata[name]) for outputs in (first, other))
+    for name in _splits(first):
+        rows, others = (json.loads(outputs.metadata.get(name, '{}')) for outputs in (first, other))
         for what, value in rows.items():
-            if others[what] != value:
+            if others.get(what, 'none') != value:
                 raise InputError(f'--join: {first.path} and {other.path} were made from different {name} sets: their '
-                                 f'{what} differ: {value[:24]} and {others[what][:24]}')
+                                 f'{what} differ: {value[:24]} and {others.get(what, "none")[:24]}')
     shapes, others = ({name: array.shape for name, array in outputs.arrays.items()} for outputs in (first, other))
     differing = [name for name in sorted({*shapes, *others}) if shapes.get(name) != others.get(name)]
     if differing:

@@ -6,12 +6,12 @@
 Every fact about a task stands in `TASKS`; nothing else in the repository compares a task's name. The thresholds of
 PTP stand in `PTP_THRESHOLDS`, below the imports.
 """
-import codecs
 import itertools
+import json
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.table_files import DIVIDERS, OnBad, Row, bad_row, format_of, stop, table_rows
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +42,25 @@ PTP_THRESHOLDS: dict[str, tuple[float, float]] = {
 PTP_CLASSES = ('confidently correct', 'unconfidently correct', 'confidently wrong', 'unconfidently wrong')
 
 
+class NoHeader(InputError):
+    """A file has no header, or another one than is needed to find its columns."""
+
+
 class Column(NamedTuple):
-    """A column by its header name and, for files without a header, by its 0-based position (-1: the last one)."""
-    name: str
-    position: int
+    """A column by its header name and, for files without a header, by its 0-based position (-1: the last one).
+
+    Without a name it is found by position alone, without a position by name alone."""
+    name: str | None
+    position: int | None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of one kind of file: those a reader needs."""
+    """The columns of one kind of file: those a reader needs. header, for columns without names: whether there is one."""
     text_a: Column
     text_b: Column | None = None
     label: Column | None = None
+    header: bool | None = None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -61,14 +69,32 @@ class Layout:
 
     def find(self, first_row: list[str]) -> list[int] | None:
         """Positions of `columns` if `first_row` is a header that names them all (in any case), else None."""
+        if self.header is not None:
+            return None
         names = [cell.strip().lower() for cell in first_row]
         wanted = [column.name.lower() for column in self.columns]
         return [names.index(name) for name in wanted] if set(wanted) <= set(names) else None
 
+    def locate(self, file: str | Path, row: Row) -> tuple[list[int], bool]:
+        """(positions of `columns`, whether that row, the file's first, is a header). NoHeader where none can be told."""
+        positions = self.find(row.cells)
+        if positions is not None:
+            return positions, True
+        positions = [column.position for column in self.columns]
+        # Without labels to check, only the header tells a right file from a wrong one
+        if None in positions or (self.header is None and self.label is None):
+            raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells)))
+        return positions, bool(self.header)
+
+    @property
+    def names(self) -> str:
+        """The names of the columns, for messages."""
+        return ', '.join(repr(column.name) for column in self.columns)
+
 
 @dataclass(frozen=True)
 class GlueTask:
-    """One GLUE task: a row of `TASKS`.
+    """One task: a row of `TASKS`.
 
     Of several file names the first that is there is read. `labelled` describes train and dev, `unlabelled` test;
     columns beyond those named (annotators' labels, parses, labels in a test file) are never looked at.
@@ -89,6 +115,9 @@ class GlueTask:
     skip_label: str | None = None               # rows with this label have no gold label: skipped and counted
     built_in: bool = False                      # made by this repository, not downloaded
     also: tuple[str, ...] = ()                  # other tasks that its model is scored on and predicts: same labels and train
+    score_range: tuple[float, float] = (0, 5)   # regression: lowest and highest value
+    ptp_thresholds: tuple[float, float] | None = None     # instead of a row of PTP_THRESHOLDS
+    definition: dict | None = field(default=None, compare=False)     # of a task that a file defines: see custom_tasks.py
 
     def __post_init__(self):
         object.__setattr__(self, 'folder', self.folder or self.name)
@@ -106,6 +135,31 @@ class GlueTask:
     def files(self, split: str) -> tuple[str, ...]:
         """File names that may hold `split` ('train', 'dev' or 'test'); none if the task has no such split."""
         return {'train': self.train_files, 'dev': self.dev_files, 'test': self.test_files}[split]
+
+    @property
+    def score_words(self) -> str:
+        """What a value of regression must be, in words."""
+        low, high = self.score_range
+        return f'a number from {low:g} to {high:g}' if math.isfinite(high - low) else 'a number'
+
+    def is_score(self, text: str) -> bool:
+        """Whether a label of regression is a number in the task's range."""
+        try:
+            value = float(text)
+        except ValueError:
+            return False
+        return math.isfinite(value) and self.score_range[0] <= value <= self.score_range[1]
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The flags of a script that name the task."""
+        return {'task': self.name} | ({'task_config': self.definition['file']} if self.definition else {})
+
+    @property
+    def marks(self) -> list[str]:
+        """Beside name and files, what tells the task from others of its name: what its file says, if one defines it."""
+        known = {name: value for name, value in (self.definition or {}).items() if name != 'file'}
+        return [json.dumps(known, sort_keys=True)] if known else []
 
     @property
     def fetch_command(self) -> str:
@@ -162,12 +216,19 @@ TASKS: dict[str, GlueTask] = {task.name.lower(): task for task in _ROWS}
 SPELLINGS = TASKS | {alias: task for task in _ROWS for alias in task.aliases}
 
 
+def add_task(task: GlueTask) -> None:
+    """Make a task that a file defines a row of the table, in place of one of its name that a file defined before."""
+    name = task.name.lower()
+    TASKS[name] = SPELLINGS[name] = task
+    processors[name], output_modes[name] = GlueReader(task), task.output_mode
+
+
 def find_task(name: str) -> GlueTask:
     """The task of this name, in any case. Raises InputError with all choices if there is none."""
     task = SPELLINGS.get(str(name).strip().lower())
     if task is None:
-        choices = ', '.join(row.name for row in _ROWS)
-        raise InputError(f'--task {name!r} is not a task; choose one of {choices}')
+        choices = ', '.join(row.name for row in TASKS.values())
+        raise InputError(f'--task {name!r} is not a task; choose one of {choices}, or define one with --task_config')
     return task
 
 
@@ -241,7 +302,8 @@ class GlueReader:
         """The file of a split ('train', 'dev' or 'test')."""
         task, names = self.task, self.task.files(split)
         if not names:
-            raise InputError(f'--task {task.name} has no {split} set, only one to predict; train with --task MNLI')
+            instead = self._remedy() if task.definition else 'only one to predict; train with --task MNLI'
+            raise InputError(f'--task {task.name} has no {split} set; {instead}')
         paths = [Path(data_dir) / name for name in names]
         path = next((path for path in paths if path.is_file()), paths[0])
         if not path.is_file():
@@ -250,6 +312,8 @@ class GlueReader:
 
     def _remedy(self) -> str:
         """How a user gets the files, for messages."""
+        if self.task.definition:
+            return f'{self.task.definition["file"]} names the files of {self.task.name}'
         return (f'set PEAKD_GLUE to the folder that holds {self.task.folder}/, '
                 f'or get the files with `{self.task.fetch_command}`')
 
@@ -257,96 +321,73 @@ class GlueReader:
         """The rows of a split ('train', 'dev' or 'test') one by one, so that a large file need not fit in memory."""
         path = self.path(data_dir, split)
         layout = self.task.unlabelled if split == 'test' else self.task.labelled
-        rows = _rows(path)
+        with open(path, 'rb') as file:
+            for _, example in self.numbered_examples(file, path, layout, split, self._remedy()):
+                yield example
+
+    def numbered_examples(self, lines: Iterable[bytes], name: str | Path, layout: Layout, split: str, remedy: str = '',
+                          kind: str | None = None, on_bad: OnBad = stop) -> Iterator[tuple[int, InputExample]]:
+        """(line, example) of each row of any table, whose lines are bytes.
+
+        name: what messages call it; remedy: what they say of a table without rows; kind: 'tsv' or 'csv', by default as the
+        name says. on_bad: what is done about a bad row; a bad header raises."""
+        kind = kind or format_of(name)
+        rows = table_rows(lines, name, kind)
         first = next(rows, None)
         if first is None:
-            raise InputError(f'{path} is empty; {self._remedy()}')
-        positions = layout.find(first[1])
-        if positions is None:
-            if layout.label is None:    # without labels to check, only the header tells a right file from a wrong one
-                raise _bad_row(path, 1, f'expected a header with {_names(layout)}', '\t'.join(first[1]))
-            rows, positions = itertools.chain([first], rows), [column.position for column in layout.columns]
-        examples = self._examples(path, split, rows, layout, positions)
+            raise InputError('; '.join(filter(None, (f'{name} is empty', remedy))))
+        if first.error and layout.header is not False:
+            raise first.error
+        positions, has_header = layout.locate(name, first)
+        if not has_header:
+            rows = itertools.chain([first], rows)
+        examples = self._examples(name, split, rows, layout, positions, kind, on_bad)
         example = next(examples, None)
         if example is None:
-            raise InputError(f'{path} holds no examples; {self._remedy()}')
+            raise InputError('; '.join(filter(None, (f'{name} holds no examples', remedy))))
         yield example
         yield from examples
 
-    def _examples(self, path, split, rows, layout, positions) -> Iterator[InputExample]:
+    def _examples(self, name, split, rows, layout, positions, kind, on_bad) -> Iterator[tuple[int, InputExample]]:
         """One example a row; `positions` are those of layout.columns."""
         width = max(positions) + (2 if positions[-1] == -1 else 1)   # a last-column label stands behind the texts
         at_a, at_b = positions[0], positions[1] if layout.text_b else None
         at_label = positions[-1] if layout.label else None
         may_skip_short = self.task.skip_short_rows and split != 'test'   # a test row left out would shift all answers
         short, unlabelled = 0, 0
-        for index, (line, cells) in enumerate(rows):
+        for index, (line, cells, error) in enumerate(rows):
             label = None
+            if error:
+                on_bad(error)
+                continue
             if len(cells) < width:
                 if may_skip_short:
                     short += 1
-                    continue
-                raise _bad_row(path, line, f'expected at least {width} columns divided by tabs, found {len(cells)}')
+                else:
+                    on_bad(bad_row(name, line, f'expected at least {width} columns divided by {DIVIDERS[kind]}, found '
+                                               f'{len(cells)}'))
+                continue
             if at_label is not None:
                 label = cells[at_label].strip()
                 if label and label == self.task.skip_label:
                     unlabelled += 1
                     continue
-                self._check_label(path, line, label, layout)
+                self._check_label(name, line, label, layout)
             text_b = None if at_b is None else cells[at_b]
-            yield InputExample(f'{split}-{index}', cells[at_a], text_b, label)
-        for count, kind in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
+            yield line, InputExample(f'{split}-{index}', cells[at_a], text_b, label)
+        for count, what in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
             if count:
-                logger.warning('%s: skipped %d of %d rows, %s', path, count, index + 1, kind)
+                logger.warning('%s: skipped %d of %d rows, %s', name, count, index + 1, what)
 
-    def _check_label(self, path: Path, line: int, label: str, layout: Layout) -> None:
+    def _check_label(self, name: str | Path, line: int, label: str, layout: Layout) -> None:
         labels = self.task.labels
         if labels is None:
-            fits, expected = _is_score(label), 'a number from 0 to 5'
+            fits, expected = self.task.is_score(label), self.task.score_words
         else:
             fits, expected = label in labels, f'one of {", ".join(labels)}'
         if not fits:
-            header = f' (or a header with {_names(layout)})' if line == 1 else ''
-            raise _bad_row(path, line, f'expected as label {expected}{header}', label)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(1-based line number, cells) of each line; empty lines at the end of the file are left out."""
-    blank = []
-    with open(path, 'rb') as file:      # binary files are divided at b'\n' alone
-        for number, raw in enumerate(file, 1):
-            if number == 1:
-                raw = raw.removeprefix(codecs.BOM_UTF8)
-            try:
-                line = raw.decode('utf-8').rstrip('\r\n')
-            except UnicodeDecodeError as error:
-                found = f'byte 0x{raw[error.start]:02x} at byte {error.start + 1} of the line'
-                raise _bad_row(path, number, f'expected UTF-8 text, found {found}') from None
-            if not line:
-                blank.append((number, ['']))
-                continue
-            yield from blank
-            blank.clear()
-            yield number, line.split('\t')
-
-
-def _is_score(text: str) -> bool:
-    try:
-        value = float(text)
-    except ValueError:
-        return False
-    return math.isfinite(value) and 0 <= value <= 5
-
-
-def _names(layout: Layout) -> str:
-    return ', '.join(repr(column.name) for column in layout.columns)
-
-
-def _bad_row(path: Path, line: int, problem: str, found: str | None = None) -> InputError:
-    """The error for one line of a file; a long `found` is cut."""
-    if found is not None:
-        problem += f', found {found[:57] + "..." if len(found) > 60 else found!r}'
-    return InputError(f'{path}, line {line}: {problem}')
+            header = f' (or a header with {layout.names})' if line == 1 and layout.header is None else ''
+            raise bad_row(name, line, f'expected as label {expected}{header}', label)
 
 
 #: Task name in lower case -> its reader.
@@ -386,8 +427,10 @@ def _constant(*arrays: np.ndarray) -> bool:
     return any((array == array[0]).all() for array in arrays)
 
 
+# The metric that decides -> what computes it, and others beside it
 _METRICS: dict[str, Callable[[np.ndarray, np.ndarray], dict[str, float]]] = {
-    'acc': _accuracy, 'f1': _accuracy_and_f1, 'mcc': _matthews, 'corr': _correlations}
+    'acc': _accuracy, **dict.fromkeys(('f1', 'acc_and_f1'), _accuracy_and_f1), 'mcc': _matthews,
+    **dict.fromkeys(('pearson', 'spearmanr', 'corr'), _correlations)}
 
 
 def compute_metrics(task_name: str, preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -439,7 +482,7 @@ def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
         raise InputError(f'--task {task.name} is regression: PTP needs predictions that are right or wrong')
     given = parse_ptp_threshold(override)
     if given is None and override is None:
-        given = PTP_THRESHOLDS.get(task.name.lower())
+        given = task.ptp_thresholds or PTP_THRESHOLDS.get(task.name.lower())
     if given is not None:
         return given
     confidence, correct = _ptp_rows(confidence, correct)

@@ -22,11 +22,12 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 )
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
+from src.custom_tasks import other_definition
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import GlueTask, find_task, processors, task_folder
+from src.nli_data_processing import GlueReader, GlueTask, find_task, task_folder
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
@@ -34,7 +35,7 @@ from src.run_log import chosen_by, read_run, write_run
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_file
 from src.training import Settings, Trainer
-from src.training_state import NEUTRAL, code_marks
+from src.training_state import NEUTRAL, code_marks, flat
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
     is read."""
     problems = []
     try:
-        processors[task.name.lower()].path(task_folder(task), 'train')
+        GlueReader(task).path(task_folder(task), 'train')
     except (InputError, FileNotFoundError) as error:
         problems.append(str(error))
     for flag in ('load_model', 'cls_checkpoint'):
@@ -191,7 +192,7 @@ def wiring_name(args: argparse.Namespace) -> str:
 
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """A student's folder: one for each configuration and seed."""
-    configuration = {name: value for name, value in vars(args).items() if name not in NOT_CONFIGURATION}
+    configuration = {name: value for name, value in flat(vars(args)).items() if name not in NOT_CONFIGURATION}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
     started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
     name = f'{args.train_type}_{wiring_name(args)}_{layers}layer_{started}seed{seed}_{digest}'
@@ -215,9 +216,9 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     return teacher
 
 
-def tell_other_holdout(args: argparse.Namespace, task: GlueTask, log_folder: Path) -> None:
-    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout: the
-    names of a teacher's and a PTP encoder's files say nothing of it."""
+def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -> None:
+    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout, or the
+    latter of a task that was defined otherwise: the names of a teacher's and a PTP encoder's files say nothing of it."""
     if args.load_model:
         encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
         prefix = encoder.name.partition('.encoder')[0]
@@ -229,6 +230,21 @@ def tell_other_holdout(args: argparse.Namespace, task: GlueTask, log_folder: Pat
     if theirs:
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
                        'another place with --output_dir', _holdout(vars(args)), theirs, log_folder)
+    earlier = read_run(log_folder)
+    changes = other_definition(task, earlier.get('arguments', {})) if earlier else []
+    if changes:
+        logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
+                       'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
+
+
+def check_same_labels(task: GlueTask, folder: Path) -> None:
+    """InputError when the model in a folder was trained to tell other labels, or the same in another order, than the task
+    has now: its outputs would be taken for what they are not."""
+    definition = (read_run(folder) or {}).get('arguments', {}).get('task_config') or {}
+    labels = definition.get('labels', task.definition and task.definition['labels'])
+    if task.definition and labels != task.definition['labels']:
+        raise InputError(f'--task_config {task.definition["file"]}: labels are {task.definition["labels"]}, the model in '
+                         f'{folder} was trained with {labels}; put them back, or train it anew')
 
 
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:

@@ -9,10 +9,11 @@ import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.checkpoints import best_saved, load_saved
+from src.custom_tasks import task_of_run, tell_changes
 from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict_logits, task_scores
 from src.modeling import SequenceClassifier
-from src.nli_data_processing import GlueTask, find_task
+from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
 from src.utils import PRECISIONS
@@ -79,7 +80,8 @@ def load_run(folder: Path) -> SavedRun:
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
-    task, setup = find_task(args.task), set_up(args)
+    task, setup = task_of_run(folder, record), set_up(args)
+    tell_changes(task, str(folder))
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
     config, files = BertConfig.from_dict(shape), best_saved(folder)
     config.check_room(files[0])
@@ -109,10 +111,11 @@ def best_runs(folders: list[Path]) -> list[Path]:
 
     The metric is that of the saved state on dev. Where one holdout (fraction and seed) chose the states of all runs of the
     test set, it is that on the holdout, so that dev stays unseen; scores on different rows cannot be compared."""
-    records: dict[str, dict[Path, dict]] = {}
+    records: dict[tuple, dict[Path, dict]] = {}
     for folder in folders:
         record = finished_record(folder)
-        records.setdefault(find_task(record['task']).folder, {})[folder] = record
+        task = task_of_run(folder, record)
+        records.setdefault((frozenset((task.name, *task.also)), *task.marks), {})[folder] = record
     return [_best_run(of_one_set) for of_one_set in records.values()]
 
 

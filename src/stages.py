@@ -15,7 +15,9 @@ from typing import Any
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
 from src.grid import COMMON, METHODS, OF_THE_START, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.nli_data_processing import find_task
 from src.runs import NOT_CONFIGURATION, wiring_name
+from src.training_state import flat
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
@@ -58,7 +60,7 @@ class Stage:
 
         Flags with their default value do not count, so that old runs stay what they are when the scripts get a new flag.
         When a default changes, runs made with the old one pass for runs with the new one: remove them."""
-        arguments = {name: value for name, value in self.changed.items()
+        arguments = {name: value for name, value in flat(self.changed).items()
                      if name not in NOT_CONFIGURATION or name.endswith('_seed')}
         return _short_hash([self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]])
 
@@ -159,7 +161,8 @@ def _joined(grid: Grid, cell: Cell) -> Stage:
     """The result file in which each training row has the outputs of the teacher that has not learnt it."""
     dumps = tuple(_dump(grid, cell, f'{fold}/{grid.teacher_folds}') for fold in range(1, grid.teacher_folds + 1))
     name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}_{grid.teacher_folds}folds_{grid.teacher_checkpoint}'
-    return _stage('join', f'teachers/{cell.task}', name, {}, grid, cell, dumps)
+    flags = {flag: value for flag, value in find_task(cell.task).flags.items() if flag != 'task'}    # a file tells its task
+    return _stage('join', f'teachers/{cell.task}', name, flags, grid, cell, dumps)
 
 
 def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
@@ -188,7 +191,7 @@ def _stage(kind: str, place: str, name: str, flags: dict[str, Any], grid: Grid, 
 
 
 def _start(grid: Grid, cell: Cell) -> dict[str, Any]:
-    return {'task': cell.task, 'bert_model': grid.bert_model}
+    return find_task(cell.task).flags | {'bert_model': grid.bert_model}
 
 
 def _wiring(cell: Cell, settings: dict[str, str]) -> dict[str, Any]:

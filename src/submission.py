@@ -12,10 +12,10 @@ from src.nli_data_processing import GlueTask
 
 
 def prediction_words(task: GlueTask, logits: np.ndarray) -> list[str]:
-    """Label words of logits [R, C]; for regression the value, cut to the range of the scores, 0 to 5."""
+    """Label words of logits [R, C]; for regression the value, cut to the range of the scores."""
     predictions = predicted_labels(logits)
     if task.labels is None:
-        return [f'{value:.3f}' for value in np.clip(predictions, 0, 5)]
+        return [f'{value:.3f}' for value in np.clip(predictions, *task.score_range)]
     return [task.labels[number] for number in predictions]
 
 

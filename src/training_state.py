@@ -26,7 +26,7 @@ FORMAT = 'peakd training state 1'
 PARTS = {'progress': dict, 'sums': torch.Tensor, 'model': dict, 'precision': dict, 'optimizer': dict, 'random': list}
 COUNTED = {'steps': int, 'seconds': float, 'log_bytes': dict}
 # Arguments that change nothing in what is computed; the seed itself is compared, however it was chosen.
-NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'train_seed', 'PTP_seed')
+NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'train_seed', 'PTP_seed', 'task_config.file')
 CODE = ('*.py', 'src/*.py', 'BERT/pytorch_pretrained_bert/*.py')      # what a run computes with; envs.py is the user's
 WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'inputs.': 'the hash of '}
 
@@ -130,17 +130,18 @@ def code_marks() -> dict[str, str]:
 
 def differences(then: dict, now: dict) -> list[str]:
     """What differs between what made a run and what this call would make it with, in words."""
-    then, now = _flat(json.loads(json.dumps(then, default=str))), _flat(json.loads(json.dumps(now, default=str)))
+    then, now = flat(json.loads(json.dumps(then, default=str))), flat(json.loads(json.dumps(now, default=str)))
     neutral = {f'arguments.{name}' for name in NEUTRAL}
     return [f'{_named(name)} was {_short(then.get(name))}, is {_short(now.get(name))}'
             for name in sorted(then.keys() | now.keys()) if name not in neutral and then.get(name) != now.get(name)]
 
 
-def _flat(nested: dict, before: str = '') -> dict[str, Any]:
-    flat = {}
+def flat(nested: dict, before: str = '') -> dict[str, Any]:
+    """One dictionary of nested ones: {'a': {'b': 1}} -> {'a.b': 1}."""
+    found = {}
     for name, value in nested.items():
-        flat |= _flat(value, f'{before}{name}.') if isinstance(value, dict) else {before + name: value}
-    return flat
+        found |= flat(value, f'{before}{name}.') if isinstance(value, dict) else {before + name: value}
+    return found
 
 
 def _named(name: str) -> str:

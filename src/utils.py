@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -24,14 +25,15 @@ class RunError(RuntimeError):
     """A run cannot go on, through no fault of its input's form; the message is one line. The scripts leave with code 1."""
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Run a script's main. One line and an exit code tell what ended it: 2, what is wrong with the user's input or files;
-    1, a RunError; 128 + its number, a signal. Of several processes one tells it, and all leave with its code.
+def run_script(main: Callable[[], None], log_to: TextIO | None = None) -> None:
+    """Run a script's main; messages go to log_to, by default standard output. One line and an exit code tell what ended it:
+    2, what is wrong with the user's input or files; 1, a RunError; 128 + its number, a signal. Of several processes one
+    tells it, and all leave with its code.
 
     With PEAKD_DEBUG set the traceback is shown."""
     try:
         with joined(), stop_signals():
-            logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stdout)
+            logging.basicConfig(level=logging.INFO, format='%(message)s', stream=log_to or sys.stdout)
             main()
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)

@@ -27,7 +27,7 @@ from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from src.checkpoints import save_model  # noqa: E402
 from src.modeling import SequenceClassifier  # noqa: E402
-from src.nli_data_processing import find_task  # noqa: E402
+from src.nli_data_processing import SPELLINGS, TASKS, find_task, output_modes, processors  # noqa: E402
 from src.stage_runner import StageRunner  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
@@ -130,6 +130,19 @@ def warnings_on_stderr():
         yield
 
 
+@contextlib.contextmanager
+def own_tables():
+    """Tasks that files define within it are gone after it, as after a process."""
+    tables = (TASKS, SPELLINGS, processors, output_modes)
+    before = [dict(table) for table in tables]
+    try:
+        yield
+    finally:
+        for table, content in zip(tables, before, strict=True):
+            table.clear()
+            table.update(content)
+
+
 class Workspace:
     """Folders for data, checkpoints and outputs, and scripts that run in them."""
 
@@ -184,8 +197,8 @@ class Workspace:
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         try:
-            with (self.active(), contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-                  warnings_on_stderr()):
+            with (self.active(), own_tables(), contextlib.chdir(cwd), contextlib.redirect_stdout(out),
+                  contextlib.redirect_stderr(err), warnings_on_stderr()):
                 run_script(lambda: main([str(flag) for flag in flags]))
         except SystemExit as stop:
             code = stop.code

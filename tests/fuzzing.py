@@ -23,14 +23,15 @@ import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
-from conftest import HEADERS, TEST_HEADERS, Workspace, write_checkpoint, write_task
+from conftest import HEADERS, TEST_HEADERS, Workspace, own_tables, write_checkpoint, write_task
 
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel, BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of, unpack_zip
 from BERT.pytorch_pretrained_bert.weights import load_weights, read_state_dict
-from scripts import import_teacher_outputs
+from scripts import import_teacher_outputs, predict
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
+from src.custom_tasks import define_task
 from src.data_processing import SPLITS, load_split, tokenize_examples
 from src.dump_journal import DumpJournal
 from src.hugging_face import load_hf_teacher
@@ -227,8 +228,9 @@ class Targets:
     @cached_property
     def all(self) -> list[Target]:
         """All targets."""
-        return [*self.tables(), *self.weights(), *self.checkpoints(), *self.hugging_face(), *self.teacher(),
-                self.cache(), *self.flags(), *self.pickles(), *self.records(), *self.resuming(), self.archive()]
+        return [*self.tables(), *self.own_tasks(), *self.weights(), *self.checkpoints(), *self.hugging_face(),
+                *self.teacher(), self.cache(), *self.flags(), *self.pickles(), *self.records(), *self.resuming(),
+                self.archive()]
 
     def _file(self, name: str) -> Path:
         path = self.folder / 'input' / name
@@ -262,6 +264,28 @@ class Targets:
         split, data = table
         (folder / task.files(split)[0]).write_bytes(data)
         tokenize_examples(processors[task.name.lower()].examples(folder, split), self.tokenizer, task, split, 32)
+
+    def own_tasks(self):
+        """Definitions of tasks with what they read, and the rows of a CSV file, bad ones skipped."""
+        folder = self._file('own/x').parent
+        (folder / 'a.csv').write_text('text,label\nx,"yes"\n')
+
+        def read(path):
+            with own_tables():
+                task = define_task(str(path))
+                tokenize_examples(processors[task.name.lower()].examples(folder, 'train'), self.tokenizer, task, 'train', 32)
+        by_name = {'name': 'Own', 'train': 'a.csv', 'dev': 'a.csv', 'columns': {'text_a': 'text', 'label': 'label'},
+                   'labels': ['yes', 'no'], 'metric': 'f1', 'ptp_thresholds': [0.5, 1]}
+        by_place = by_name | {'columns': {'text_a': 0, 'label': -1}, 'header': True, 'test_columns': {'text_a': 1}}
+        yield Target('task definition', [json.dumps(content).encode() for content in (by_name, by_place)],
+                     self._reader('own/task.json', read), _edited_json)
+
+        def predicted(data):
+            task, skipped = find_task('MRPC'), []
+            examples = processors['mrpc'].numbered_examples(io.BytesIO(data), 'rows.csv', task.unlabelled, 'test',
+                                                            on_bad=skipped.append)
+            tokenize_examples((example for _, example in examples), self.tokenizer, task, 'test', 32)
+        yield Target('csv rows', [b'\xef\xbb\xbf#1 String,#2 String\r\na,"b ""c"", d\n e"\n\nf,g\n'], predicted)
 
     def weights(self):
         """Files of weights, loaded into a model; with torch.save's checksums mended, too."""
@@ -397,6 +421,9 @@ class Targets:
         words = ['a.pkl', '--task', 'RTE', '--max_seq_length', '9', '--teacher_hidden_layers', '3', '--bert_model']
         read = _without_help(import_teacher_outputs.parse_flags)
         yield Target('flags import_teacher_outputs.py', [words], read, _shuffled)
+        words = ['--model', 'x', '--input', '-', 'a', 'b', '--text_a', '0', '--text_b', '--header', 'yes', '--bad_rows',
+                 'skip', '--output_format', 'jsonl', '--output', '/x/y.csv']
+        yield Target('flags predict.py', [words], _without_help(predict.parse_flags), _shuffled)
 
     @staticmethod
     def _parse(script, config, argv):

@@ -6,7 +6,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import recommended_settings
 from src.argument_parser import FLAGS, PTP, SWITCHES, TEACHER, TRAIN, parse
 
-SHARED = {'task': 'MRPC', 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
+SHARED = {'task': 'MRPC', 'task_config': None, 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
           'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
           'fp16': False, 'precision': 'auto', 'checkpoint_every': None}
 FITTING = SHARED | {
@@ -65,7 +65,7 @@ def test_every_given_value_stands():
     found = arguments(TRAIN, *words)
     assert {name: found[name] for name in OTHER} == {name: value for name, (_, value) in OTHER.items()}
     assert found['given'] == sorted(OTHER)
-    assert set(OTHER) | {'passes', 'fp16'} == set(DEFAULTS[TRAIN])
+    assert set(OTHER) | {'passes', 'fp16', 'task_config'} == set(DEFAULTS[TRAIN])
 
 
 @pytest.mark.parametrize('script, name', [(script, name) for script, flags in DEFAULTS.items()

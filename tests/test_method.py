@@ -12,7 +12,7 @@ LINKS = [tuple(match.groups()) for match in LINK.finditer(DOCUMENT.read_text(enc
 
 def lines_of(name: str, path: Path) -> list[int]:
     """The numbers of the lines on which a name is defined: as a function, a class or a value."""
-    start = re.compile(rf'\s*(def {name}\(|class {name}\b|{name}(: .*)? = )')
+    start = re.compile(rf'\s*def {name}\(|class {name}\b|\s*{name} = |{name}: .* = ')
     return [number for number, line in enumerate(path.read_text(encoding='utf-8').splitlines(), 1) if start.match(line)]
 
 
