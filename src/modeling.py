@@ -86,19 +86,19 @@ class SequenceClassifier(nn.Module):
             self.encoder.bert.encoder.layer[layer].requires_grad_(False)
 
 
-def load_encoder(encoder: nn.Module, path: str | Path, source_layers: list[int] | None = None,
+def load_encoder(encoder: BertForSequenceClassificationEncoder, path: str | Path, source_layers: list[int] | None = None,
                  optional: str | None = None, all_layers: bool = False) -> None:
     """Start an encoder from a file of weights. source_layers: the file's layer (0-based) for each of the encoder's;
     all_layers: the file must have no more layers than the encoder.
 
-    Errors as of load_weights; a source layer that the file does not have is an InputError."""
+    Errors as of BertModel.load; a source layer that the file does not have is an InputError."""
     state = read_state_dict(path)
     if all_layers and _stored_layers(state) > len(encoder.bert.encoder.layer):
         raise InputError(f'{path} has {_stored_layers(state)} layers, the model {len(encoder.bert.encoder.layer)}; check '
                          '--teacher_hidden_layers')
     if source_layers is not None:
         state = _with_layers(state, source_layers, path)
-    load_weights(encoder, state, path, optional)
+    encoder.bert.load(state, path, optional)
 
 
 def _stored_layers(state: dict[str, Tensor]) -> int:
