@@ -80,7 +80,8 @@ def load_run(folder: Path) -> SavedRun:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = find_task(args.task), set_up(args)
-    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
+    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
+             'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
     config, files = BertConfig.from_dict(shape), best_saved(folder)
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
