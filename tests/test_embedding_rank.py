@@ -5,9 +5,12 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
+import tensorly
 import torch
+from conftest import write_checkpoint
 from torch import nn
 
+from benchmarks import embedding_rank
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel
 from BERT.pytorch_pretrained_bert.factored import (
     PROJECTION,
@@ -245,6 +248,34 @@ def test_how_far_the_start_is_off_is_logged(caplog):
     percent = 100 * np.sqrt((singular[4:] ** 2).sum() / (singular ** 2).sum())
     assert f'some.bin: word embeddings [50, 16] start as a product of rank 4, which differs from them by {percent:.1f} %' \
         in caplog.text
+
+
+# The benchmark
+
+def test_the_benchmarks_table(tmp_path, capsys):
+    write_checkpoint(tmp_path / 'tiny', hf_names=True)
+    with tensorly.backend_context('pytorch'):
+        embedding_rank.main(['--bert_model', str(tmp_path / 'tiny'), '--ranks', '3', '9', '--layers', '1'])
+    _, _, whole, *rows = [line.strip('| ').split(' | ') for line in capsys.readouterr().out.splitlines()]
+    table = read_state_dict(tmp_path / 'tiny' / 'model.safetensors')[WHOLE]
+    singular = np.linalg.svd(table.numpy(), compute_uv=False)
+    for row, rank in zip(rows, (3, 9), strict=True):
+        numbers = rank * sum(table.shape)
+        nearest = np.sqrt((singular[rank:] ** 2).sum() / (singular ** 2).sum())
+        assert row[:3] == [str(rank), f'{numbers:,}', f'{nearest:.4f}'] and float(row[3]) >= nearest - 1e-4
+        assert int(whole[-2].replace(',', '')) - int(row[-2].replace(',', '')) == table.numel() - numbers
+        assert float(row[-1]) <= float(whole[-1])
+
+
+def test_a_tensor_train_of_enough_numbers_is_the_matrix():
+    with tensorly.backend_context('pytorch'):
+        near, _ = embedding_rank.tensor_train(matrix(), 10 ** 4)
+        assert torch.allclose(near, matrix(), atol=1e-5)
+        far, rank = embedding_rank.tensor_train(matrix(), 200)
+    rows, columns = embedding_rank.parts(50), embedding_rank.parts(16)
+    one, two, three = (row * column for row, column in zip(rows, columns, strict=True))
+    assert one * rank + two * rank ** 2 + three * rank <= 200 < one * (rank + 1) + two * (rank + 1) ** 2 + three * (rank + 1)
+    assert embedding_rank.error(matrix(), far) > 0.3
 
 
 # Flags
