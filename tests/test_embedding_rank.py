@@ -144,6 +144,9 @@ def test_the_table_multiplied_out_is_what_is_looked_up():
     ids = torch.tensor([3, 0, 49, 3])
     assert torch.allclose(embedding(ids), embedding.weight[ids], atol=1e-6)
     assert embedding.weight.shape == (50, 16)
+    embedding(ids).sum().backward()
+    assert (embedding.embedding.weight.grad[0] == 0).all()           # of padding, as in the whole table
+    assert (embedding.embedding.weight.grad[ids[2:]] != 0).all()
 
 
 def test_a_state_made_whole_is_that_of_a_plain_bert_that_computes_the_same():
@@ -172,7 +175,6 @@ def test_gradients_are_those_of_the_formula(precision):
     assert factors.embedding.weight.grad.dtype == factors.projection.weight.grad.dtype == torch.float32
     assert torch.allclose(factors.embedding.weight.grad, grad @ factors.projection.weight, **tolerance)
     assert torch.allclose(factors.projection.weight.grad, grad.T @ factors.embedding.weight, **tolerance)
-    assert (factors.embedding.weight.grad[0] == 0).all()          # of padding, as nn.Embedding has it
 
 
 def test_initial_weights_are_drawn():
@@ -239,6 +241,12 @@ def test_what_is_missing_or_of_another_shape_is_told():
         given = {name: tensor for name, tensor in (state | changed).items() if tensor is not None}
         with pytest.raises(InputError, match=words):
             BertModel(config(4)).load(given, 'some.bin')
+
+
+def test_factors_go_before_a_whole_matrix_beside_them():
+    factors = {ROWS: torch.ones(50, 4), PROJECTION: torch.ones(16, 4)}
+    for state in (state_of() | factors, factors | state_of()):
+        assert (model_from(state, 4).embeddings.word_embeddings.weight == 4).all()
 
 
 def test_how_far_the_start_is_off_is_logged(caplog):
