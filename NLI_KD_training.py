@@ -107,10 +107,10 @@ def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutpu
 
 def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """Where the run goes: --output_dir, the teacher's folder for a plain fine-tuned BERT (of a fold, one beside it), else a
-    student's folder."""
+    student's folder. What is made smaller is no teacher."""
     if args.output_dir:
         return given_folder(args)
-    if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes:
+    if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes and not args.embedding_rank:
         folder = teacher_folder(task, layers)
         return folder.with_name(f'{folder.name}_fold{args.fold.replace("/", "of")}') if args.fold else folder
     return student_folder(args, task, layers, seed)

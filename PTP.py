@@ -26,6 +26,7 @@ from src.runs import (
     find_inputs,
     given_folder,
     input_marks,
+    model_name,
     open_teacher,
     scorer,
     seed_run,
@@ -35,7 +36,6 @@ from src.runs import (
     teacher_folder,
     tell_other_run,
     train_and_record,
-    wiring_name,
 )
 from src.teacher_outputs import TeacherOutputs
 from src.training import Objective, Trainer
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     setup = set_up(args)
     find_inputs(args, task)
     folder = run_folder(args, task)
-    name = f'PTP.{wiring_name(args)}_{student_config(args, setup.config).num_hidden_layers}layer'
+    name = f'PTP.{model_name(args, student_config(args, setup.config).num_hidden_layers)}'
     teacher = open_teacher(args, task, states=False)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)

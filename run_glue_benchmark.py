@@ -197,8 +197,9 @@ def make_grid(args: argparse.Namespace) -> Grid:
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
     names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
              'teacher_folds', 'recommended')
-    depth = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model))).num_hidden_layers
-    return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth,
+    config = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model)))
+    depth = config.num_hidden_layers
+    return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth, max_rank=config.max_embedding_rank,
                 teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),
                 axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
 

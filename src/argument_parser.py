@@ -71,6 +71,8 @@ FLAGS = [
          choices=tuple(MODEL_TYPES)),
     Flag('student_hidden_layers', none_or(int), None, FITTING, 'stored layers of the model trained; all of the checkpoint'),
     Flag('passes', none_or(str), None, FITTING, 'another wiring: layers in order of running, x for exchanged: 1,2,1x,2x'),
+    Flag('embedding_rank', none_or(int), None, FITTING,
+         'rank of the word embeddings, then a product of two small matrices; None: one matrix'),
     Flag('teacher_hidden_layers', int, 12, EVERY, "names the teacher's folder and result file"),
     Flag('train_seed', none_or(int), None, (TRAIN,), 'None draws one, logs and records it'),
     Flag('PTP_seed', none_or(int), None, (PTP,), 'None draws one, logs and records it'),
@@ -230,8 +232,8 @@ def _defined_task(args: argparse.Namespace) -> tuple[GlueTask | None, list[str]]
 # (flags, what a value must fulfil, the same in words)
 CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
     (('student_hidden_layers', 'teacher_hidden_layers'), lambda value: 1 <= value <= MAX_LAYERS, f'from 1 to {MAX_LAYERS}'),
-    (('train_batch_size', 'eval_batch_size', 'log_every_step', 'gradient_accumulation_steps', 'eval_every'),
-     lambda value: value >= 1, 'at least 1'),
+    (('train_batch_size', 'eval_batch_size', 'log_every_step', 'gradient_accumulation_steps', 'eval_every',
+      'embedding_rank'), lambda value: value >= 1, 'at least 1'),
     (('max_seq_length',), lambda value: value >= 4, 'at least 4'),
     (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
     (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),

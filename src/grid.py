@@ -50,6 +50,7 @@ OWN = {'task': '--tasks', 'task_config': '--task_config', 'train_type': '--metho
                         'saving_criterion_loss', 'all_layers'), 'nothing: the stages fit together by it')}
 
 WIRING = 'passes'              # the flag that replaces the wiring of a method whose layers are shared
+RANK = 'embedding_rank'        # the flag of students whose word embeddings are factorised
 OF_THE_START = 'layer_initialization'      # the flag that says which layers of the checkpoint start those of the model
 
 Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
@@ -57,8 +58,9 @@ Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
 
 @dataclass(frozen=True)
 class Grid:
-    """What a comparison's flags say. checkpoint_layers: of bert_model; teacher_folds: how many teachers, each without a fold
-    of train, make PTP's labels, None for the teacher alone; fixed and axes: (stage, flag) -> value, or values of which each
+    """What a comparison's flags say. checkpoint_layers, max_rank: of bert_model, layers and the largest rank of its word
+    embeddings; teacher_folds: how many teachers, each without a fold of train, make PTP's labels, None for the teacher
+    alone; fixed and axes: (stage, flag) -> value, or values of which each
     makes cells; common: flags of every run that trains, such as holdout; marks: task -> what tells its data and the
     checkpoint."""
     tasks: tuple[str, ...]
@@ -67,6 +69,7 @@ class Grid:
     seeds: tuple[int, ...]
     bert_model: str
     checkpoint_layers: int
+    max_rank: int
     teacher_layers: int
     base: str = 'pkd'
     teacher_seed: int = 1
@@ -126,6 +129,8 @@ def find_address(option: str, name: str) -> Address:
     own = OWN.get(flag.dest if flag else word)
     if own:
         raise InputError(f'{option} {name}: that is not set here; use {own}')
+    if flag and flag.dest == RANK and stage != 'student':
+        raise InputError(f'{option} {name}: that is not set here; use {RANK}, which is for students and their PTP')
     if flag is None or SCRIPTS[stage] not in flag.scripts or (stage == 'teacher' and 'ft' not in flag.train_types):
         raise InputError(f'{option} {name}: no flag of {SCRIPTS[stage]}{" --train_type ft" * (stage == "teacher")}')
     return stage, flag.dest
@@ -152,6 +157,7 @@ def check_grid(grid: Grid) -> None:
     problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
     if grid.teacher_folds and not any(METHODS[method].ptp for method in methods):
         problems.append(f'--teacher_folds {grid.teacher_folds} has no effect on any of --methods {",".join(grid.methods)}')
+    problems += _ranks_too_high(grid)
     problems += _too_deep(grid, cells) if cells else [
         f'--methods {",".join(grid.methods)} on {",".join(grid.tasks)}: {no_meaning}']
     if problems:
@@ -170,6 +176,13 @@ def _too_deep(grid: Grid, cells: list[Cell]) -> list[str]:
     return [f'--{flag} {layers}: {limit}; or name them with --set {prefix}{OF_THE_START}=1,2,...'
             for flag, prefix, depths in (('layers', '', students), ('teacher_layers', 'teacher.', teachers))
             for layers in sorted(depths)]
+
+
+def _ranks_too_high(grid: Grid) -> list[str]:
+    values = [value for settings in (grid.axes, {name: [value] for name, value in grid.fixed.items()})
+              for value in settings.get(('student', RANK), [])]
+    return [f'{RANK}={value}: must be at most {grid.max_rank} for the checkpoint {grid.bert_model}' for value in values
+            if value.isdecimal() and int(value) > grid.max_rank]
 
 
 def _says_start(cell: Cell, stage: str) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.factored import whole_embeddings
 from BERT.pytorch_pretrained_bert.file_utils import InputError, config_file, read_json_object, weights_file
 from BERT.pytorch_pretrained_bert.weights import arrange_layers, load_weights, read_state_dict, stored_layers
 from src.modeling import SequenceClassifier
@@ -35,8 +36,8 @@ HUB_WORDS = {'cola': ('unacceptable', 'acceptable'), 'sst-2': ('negative', 'posi
 
 def plain_bert(model: SequenceClassifier) -> tuple[BertConfig, dict[str, Tensor]]:
     """Configuration and state dict (HF's names) of the plain BERT that computes what a classifier does, whose layers may be
-    shared: each pass is a layer of its own."""
-    encoder = arrange_layers(model.encoder.bert.state_dict(), model.config.layer_passes())
+    shared and whose word embeddings may be factors: each pass is a layer of its own, and they are one matrix."""
+    encoder = whole_embeddings(arrange_layers(model.encoder.bert.state_dict(), model.config.layer_passes()))
     state = {f'bert.{name}': tensor for name, tensor in encoder.items()} | model.classifier.state_dict()
     return model.config.unrolled(), {name: tensor.detach().cpu().float().clone() for name, tensor in state.items()}
 
@@ -44,7 +45,7 @@ def plain_bert(model: SequenceClassifier) -> tuple[BertConfig, dict[str, Tensor]
 def hf_config(config: BertConfig, task: GlueTask, pad_id: int) -> dict:
     """What HF's config.json has of a plain classifier for a task."""
     labels = task.labels or (SCORE,)
-    shape = {name: value for name, value in config.to_dict().items() if name != 'passes'}
+    shape = {name: value for name, value in config.to_dict().items() if name not in ('passes', 'embedding_rank')}
     return {'architectures': [ARCHITECTURE], 'model_type': 'bert', **shape, 'pad_token_id': pad_id,
             'problem_type': 'single_label_classification' if task.labels else 'regression',
             'id2label': {str(number): label for number, label in enumerate(labels)},

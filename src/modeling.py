@@ -86,12 +86,12 @@ class SequenceClassifier(nn.Module):
             self.encoder.bert.encoder.layer[layer].requires_grad_(False)
 
 
-def load_encoder(encoder: nn.Module, path: str | Path, source_layers: list[int] | None = None,
+def load_encoder(encoder: BertForSequenceClassificationEncoder, path: str | Path, source_layers: list[int] | None = None,
                  optional: str | None = None, all_layers: bool = False) -> None:
     """Start an encoder from a file of weights. source_layers: the file's layer (0-based) for each of the encoder's;
     all_layers: the file must have no more layers than the encoder.
 
-    Errors as of load_weights; a source layer that the file does not have is an InputError."""
+    Errors as of BertModel.load; a source layer that the file does not have is an InputError."""
     state = read_state_dict(path)
     stored = stored_layers(state)
     if all_layers and stored > len(encoder.bert.encoder.layer):
@@ -102,7 +102,7 @@ def load_encoder(encoder: nn.Module, path: str | Path, source_layers: list[int] 
         if beyond:
             raise InputError(f'--layer_initialization: {path} has {stored} layers, none of number {beyond}')
         state = arrange_layers(state, [(layer, False) for layer in source_layers])
-    load_weights(encoder, state, path, optional)
+    encoder.bert.load(state, path, optional)
 
 
 def load_classifier(classifier: nn.Module, path: str | Path) -> None:

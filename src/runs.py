@@ -112,9 +112,13 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
                         f'{config.num_hidden_layers} layers to start from')
     problems += [f'--passes {args.passes}: there is no layer {layer + 1}, the model has {layers} layers'
                  for layer, _ in passes or [] if layer >= layers]
+    rank = args.embedding_rank or config.embedding_rank
+    if args.embedding_rank and rank > config.max_embedding_rank:
+        problems.append(f'--embedding_rank {rank}: must be at most {config.max_embedding_rank}; the word embeddings of '
+                        f'{args.bert_model} are {config.vocab_size} x {config.hidden_size}')
     if problems:
         raise InputError('; '.join(problems))
-    return BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes})
+    return BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes, 'embedding_rank': rank})
 
 
 def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
@@ -185,9 +189,10 @@ def given_folder(args: argparse.Namespace) -> Path | None:
     return folder
 
 
-def wiring_name(args: argparse.Namespace) -> str:
-    """Name of a model type for folders and files."""
-    return f'passes_{args.passes.replace(",", "-").replace(" ", "")}' if args.passes else args.model_type
+def model_name(args: argparse.Namespace, layers: int) -> str:
+    """Name of a model's type and size for folders and files: SPS_3layer, SPS_3layer_rank64."""
+    wiring = f'passes_{args.passes.replace(",", "-").replace(" ", "")}' if args.passes else args.model_type
+    return f'{wiring}_{layers}layer' + (f'_rank{args.embedding_rank}' if args.embedding_rank else '')
 
 
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
@@ -195,7 +200,7 @@ def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: 
     configuration = {name: value for name, value in flat(vars(args)).items() if name not in NOT_CONFIGURATION}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
     started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
-    name = f'{args.train_type}_{wiring_name(args)}_{layers}layer_{started}seed{seed}_{digest}'
+    name = f'{args.train_type}_{model_name(args, layers)}_{started}seed{seed}_{digest}'
     return envs.STUDENT_FOLDER / task.name / name
 
 
@@ -301,6 +306,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
     record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
+              'embedding_rank': trainer.model.config.embedding_rank,
               'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
     made_by = record | {'code': code_marks(), 'config': trainer.model.config.to_dict(), 'rows': {
         'train': trainer.split.identity(), roles.chosen_by: roles.chooser.identity(),

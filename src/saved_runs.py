@@ -82,7 +82,8 @@ def load_run(folder: Path) -> SavedRun:
     args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
     task, setup = task_of_run(folder, record), set_up(args)
     tell_changes(task, str(folder))
-    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes']}
+    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
+             'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
     config, files = BertConfig.from_dict(shape), best_saved(folder)
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)

@@ -14,9 +14,9 @@ from typing import Any
 
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
-from src.grid import COMMON, METHODS, OF_THE_START, OWN, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.grid import COMMON, METHODS, OF_THE_START, OWN, RANK, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
 from src.nli_data_processing import find_task
-from src.runs import NOT_CONFIGURATION, wiring_name
+from src.runs import NOT_CONFIGURATION, model_name
 from src.training_state import flat
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
@@ -86,7 +86,7 @@ class Stage:
     def prefix(self) -> str:
         """What the names of its checkpoint files begin with."""
         if self.kind == 'ptp':
-            return f'PTP.{wiring_name(self.arguments)}_{self.arguments.student_hidden_layers}layer'
+            return f'PTP.{model_name(self.arguments, self.arguments.student_hidden_layers)}'
         return 'BERT'
 
     @property
@@ -149,8 +149,8 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
 
 
 def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
-    # The student's wiring and start too, for of a method with PTP it is PTP that starts from the checkpoint.
-    settings = _settings(cell, 'ptp', (*INHERITED, WIRING, OF_THE_START))
+    # The student's shape and start too, for of a method with PTP it is PTP that starts from the checkpoint.
+    settings = _settings(cell, 'ptp', (*INHERITED, WIRING, RANK, OF_THE_START))
     flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
     flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
     name = f'{METHODS[cell.method].model_type}_{cell.layers}layer_seed{cell.seed}'

@@ -51,7 +51,7 @@ CLOCK = ('seconds', 'sentences_a_second')
 
 def grid(**changes):
     settings = {'tasks': ('MRPC',), 'methods': ('pkd',), 'layers': (3,), 'seeds': (1,), 'bert_model': 'tiny',
-                'checkpoint_layers': 6, 'teacher_layers': 6, 'recommended': False}
+                'checkpoint_layers': 6, 'max_rank': 31, 'teacher_layers': 6, 'recommended': False}
     return Grid(**settings | changes)
 
 

@@ -30,7 +30,7 @@ FILES = {'config.json', 'model.safetensors', 'vocab.txt', 'tokenizer.json', 'tok
          'special_tokens_map.json', 'README.md'}
 TASKS = {'MRPC': (TRAIN, '--student_hidden_layers', 2, '--model_type', 'SPS'), 'CoLA': (TRAIN, '--student_hidden_layers', 1),
          'STS-B': (TRAIN, '--student_hidden_layers', 1, '--model_type', 'SPS'),
-         'MNLI': (TRAIN, '--student_hidden_layers', 2, '--passes', '2,1x,2', '--holdout', 0.2)}
+         'MNLI': (TRAIN, '--student_hidden_layers', 2, '--passes', '2,1x,2', '--holdout', 0.2, '--embedding_rank', 5)}
 WIRINGS = [(model_type, layers) for model_type in ('Original', 'SPS', 'SPS_no_shuffle') for layers in range(1, 7)]
 WIRINGS += [('1,2,2x,1', 2), ('3x,1,3', 3), ('1x', 1)]
 

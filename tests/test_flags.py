@@ -10,7 +10,7 @@ SHARED = {'task': 'MRPC', 'task_config': None, 'teacher_hidden_layers': 12, 'loa
           'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
           'fp16': False, 'precision': 'auto', 'checkpoint_every': None}
 FITTING = SHARED | {
-    'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None,
+    'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None, 'embedding_rank': None,
     'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
     'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
     'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None,
@@ -34,6 +34,7 @@ OTHER = {
     'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
     'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'), 'checkpoint_every': ('10m', '10m'),
+    'embedding_rank': ('64', 64),
 }
 
 

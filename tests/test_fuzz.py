@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 EDIT = st.tuples(st.integers(0, 10), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True),
                  st.integers(0, (1 << 16) - 1))
 NAMES = ['tsv MRPC', 'tsv STS-B', 'tsv QQP', 'tsv CoLA', 'tsv diagnostic', 'task definition', 'csv rows', 'weights zip',
-         'weights zip, mended',
-         'weights old', 'weights safetensors', 'checkpoint bert_config.json', 'checkpoint vocab.txt',
+         'weights zip, mended', 'weights old', 'weights safetensors', 'checkpoint bert_config.json', 'checkpoint vocab.txt',
          'checkpoint tokenizer_config.json', 'checkpoint SHA256SUMS', 'exported tokenizer.json', 'exported config.json',
          'teacher file', 'teacher file, mended',
          'token cache', 'flags NLI_KD_training.py', 'flags PTP.py', 'flags save_teacher_outputs.py',
          'flags run_glue_benchmark.py', 'flags import_teacher_outputs.py', 'flags predict.py', 'published pickle',
-         'run.json', 'results.csv', 'zip archive']
+         'run.json', 'results.csv', 'training state', 'training state, mended', 'journal', 'zip archive']
 
 
 @pytest.fixture(scope='module')

@@ -370,8 +370,8 @@ def test_config_signature_and_defaults():
     assert list(defaults) == [
         'vocab_size_or_config_json_file', 'hidden_size', 'num_hidden_layers', 'num_attention_heads',
         'intermediate_size', 'hidden_act', 'hidden_dropout_prob', 'attention_probs_dropout_prob',
-        'max_position_embeddings', 'type_vocab_size', 'initializer_range', 'passes', 'layer_norm_eps']
-    assert list(defaults.values())[1:] == [768, 12, 12, 3072, 'gelu', 0.1, 0.1, 512, 2, 0.02, None, 1e-12]
+        'max_position_embeddings', 'type_vocab_size', 'initializer_range', 'passes', 'layer_norm_eps', 'embedding_rank']
+    assert list(defaults.values())[1:] == [768, 12, 12, 3072, 'gelu', 0.1, 0.1, 512, 2, 0.02, None, 1e-12, None]
 
 
 BAD_CONFIGS = {

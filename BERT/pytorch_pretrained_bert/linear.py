@@ -22,7 +22,7 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: b
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return onednn_linear(x, weight, bias)
 

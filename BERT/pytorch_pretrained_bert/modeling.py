@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .attention import attention
 from .dropout import dropout, dropout_add
+from .factored import FactoredEmbedding, check_rank, with_rank
 from .file_utils import InputError, checkpoint_folder, config_file, read_json_object, weights_file
 from .linear import Linear
 from .packing import Layout, TokenBatch, padded_batch
@@ -36,13 +37,14 @@ class BertConfig:
 
     passes: which stored layer runs in which pass, as a list of [layer, exchanged]; layers count from 0, and
     `exchanged` is true where query and key projections swap their roles (Pea-KD, section 3.2). None: each layer once.
+    embedding_rank: the word embeddings are a product [V, R] @ [R, H] of that rank R. None: one matrix [V, H].
     """
 
     def __init__(self, vocab_size_or_config_json_file: int | str | Path, hidden_size: int = 768,
                  num_hidden_layers: int = 12, num_attention_heads: int = 12, intermediate_size: int = 3072,
                  hidden_act: str = 'gelu', hidden_dropout_prob: float = 0.1, attention_probs_dropout_prob: float = 0.1,
                  max_position_embeddings: int = 512, type_vocab_size: int = 2, initializer_range: float = 0.02,
-                 passes: list | None = None, layer_norm_eps: float = 1e-12):
+                 passes: list | None = None, layer_norm_eps: float = 1e-12, embedding_rank: int | None = None):
         if isinstance(vocab_size_or_config_json_file, str | Path):
             self.__dict__.update(BertConfig.from_json_file(vocab_size_or_config_json_file).__dict__)
             return
@@ -59,6 +61,7 @@ class BertConfig:
         self.initializer_range = initializer_range
         self.passes = passes
         self.layer_norm_eps = layer_norm_eps
+        self.embedding_rank = embedding_rank
         self._check()
 
     def _check(self):
@@ -75,6 +78,10 @@ class BertConfig:
         if self.hidden_size % self.num_attention_heads:
             raise InputError(f'hidden_size {self.hidden_size} is not a multiple of num_attention_heads '
                              f'{self.num_attention_heads}')
+        rank, most = self.embedding_rank, self.max_embedding_rank
+        if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= most):
+            raise InputError(f'embedding_rank of a BERT configuration must be null or a whole number from 1 to {most} (less '
+                             f'than hidden_size and vocab_size), not {rank!r}')
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(f'hidden_act {self.hidden_act!r} is not one of {", ".join(ACTIVATIONS)}')
         for name in ('hidden_dropout_prob', 'attention_probs_dropout_prob', 'layer_norm_eps', 'initializer_range'):
@@ -86,6 +93,11 @@ class BertConfig:
                 raise InputError('passes of a BERT configuration must be pairs [layer, exchanged], as in [[0, false]]')
             if not 0 <= entry[0] < self.num_hidden_layers:
                 raise InputError(f'a pass names layer {entry[0] + 1}, but there are {self.num_hidden_layers} layers')
+
+    @property
+    def max_embedding_rank(self) -> int:
+        """The largest embedding_rank; from the next one on a product can be any matrix and saves nothing."""
+        return min(self.vocab_size, self.hidden_size) - 1
 
     @classmethod
     def from_dict(cls, values: dict) -> 'BertConfig':
@@ -116,10 +128,12 @@ class BertConfig:
 
         layers: how many different ones of the file the model starts from; None: as many as it has. A pooler may be new."""
         hidden, room = self.hidden_size, Path(weights).stat().st_size
-        needed = (self.vocab_size + self.max_position_embeddings + self.type_vocab_size) * hidden
+        needed = (self.max_position_embeddings + self.type_vocab_size) * hidden
+        needed += (self.vocab_size + hidden) * self.embedding_rank if self.embedding_rank else self.vocab_size * hidden
         needed += (layers or self.num_hidden_layers) * (4 * hidden ** 2 + 2 * hidden * self.intermediate_size)
         if needed > room:               # a number takes a byte or more
-            read_state_dict(weights)    # which says better what is wrong with a file that is none of weights
+            # Which say better what is wrong with a file that is none of weights, or of another rank
+            check_rank(read_state_dict(weights), self.embedding_rank, weights)
             raise InputError(f'{weights} does not fit the model: it has {room:,} bytes, and the configuration describes '
                              f'{needed:,} numbers')
 
@@ -137,8 +151,10 @@ class BertConfig:
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
     def unrolled(self) -> 'BertConfig':
-        """The plain BERT that computes the same, with a layer for each pass; weights.arrange_layers gives its weights."""
-        return BertConfig.from_dict({**self.to_dict(), 'num_hidden_layers': len(self.layer_passes()), 'passes': None})
+        """The plain BERT that computes the same, with a layer for each pass and one matrix of word embeddings;
+        weights.arrange_layers and factored.whole_embeddings give its weights."""
+        plain = {'num_hidden_layers': len(self.layer_passes()), 'passes': None, 'embedding_rank': None}
+        return BertConfig.from_dict(self.to_dict() | plain)
 
 
 class BertEmbeddings(nn.Module):
@@ -146,7 +162,10 @@ class BertEmbeddings(nn.Module):
 
     def __init__(self, config: BertConfig):
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        if config.embedding_rank:
+            self.word_embeddings = FactoredEmbedding(config.vocab_size, config.embedding_rank, config.hidden_size)
+        else:
+            self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -281,7 +300,7 @@ class BertModel(nn.Module):
         """N(0, initializer_range) for weights, 0 for biases, 1 for the scales of LayerNorm (its default)."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=self.config.initializer_range)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
 
     @classmethod
@@ -295,8 +314,14 @@ class BertModel(nn.Module):
         source = weights_file(folder)
         config.check_room(source)
         model = cls(config)
-        load_weights(model, read_state_dict(source), source, optional='pooler.')
+        model.load(read_state_dict(source), source, optional='pooler.')
         return model
+
+    def load(self, state: dict[str, Tensor], source: str | Path, optional: str | None = None) -> None:
+        """Take the weights of a state dict of standard names, whole word embeddings factorised where this model's are.
+
+        Errors as of load_weights and with_rank: factors of another rank are refused."""
+        load_weights(self, with_rank(state, self.config.embedding_rank, source), source, optional)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None = None, attention_mask: Tensor | None = None,
                 output_all_encoded_layers: bool = True) -> tuple[list[Tensor] | Tensor, Tensor]:
