@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
@@ -93,8 +92,7 @@ def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutpu
 def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -> tuple[np.ndarray, np.ndarray]:
     """(confidence [R], correct [R]) of the teacher on the rows of a split, which must be those of its file."""
     teacher.check(name, split)
-    outputs = teacher.split(name)
-    return softmax(outputs['pred_logit'], axis=1).max(axis=1), outputs['pred_answers']
+    return teacher.answers(name)
 
 
 def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:

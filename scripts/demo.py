@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd  # noqa: E402
-from scipy.special import softmax  # noqa: E402
 
 import envs  # noqa: E402
 import NLI_KD_training  # noqa: E402
@@ -151,9 +150,8 @@ def report(task, runs: dict[str, Path]) -> None:
         table.to_csv(temporary, index=False)
     with replace_file(folder / 'results.md') as temporary:
         temporary.write_text(markdown(table) + '\n', encoding='utf-8')
-    outputs = TeacherOutputs.open(result_file(task, LAYERS, patient=True)).split('train')
-    confidence = softmax(outputs['pred_logit'], axis=1).max(axis=1)
-    plot_demo(folder / 'demo.png', runs, confidence, outputs['pred_answers'], tuple(ptp['thresholds']))
+    answers = TeacherOutputs.open(result_file(task, LAYERS, patient=True)).answers('train')
+    plot_demo(folder / 'demo.png', runs, *answers, tuple(ptp['thresholds']))
     print(f'\n{task.name}, dev scores at the best step by {task.metric}, seed {SEED}\n\n{markdown(table)}\n')
     print(f'saved in {folder}: results.csv, results.md, demo.png')
 
