@@ -42,6 +42,16 @@ logger = logging.getLogger(__name__)
 
 def main(argv: list[str] | None = None) -> None:
     """Draw what --kind says."""
+    args = parse_flags(argv)
+    output = args.output or envs.OUTPUTS_FOLDER / 'plots' / args.kind
+    stem = output.with_suffix('') if output.suffix in ('.png', '.svg') else output
+    paths = [stem.with_name(f'{stem.name}{suffix}') for suffix in ('.png', '.svg')]
+    KINDS[args.kind][1](args, paths)
+    logger.info('saved %s and %s', *paths)
+
+
+def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+    """The flags of the kind that --kind names. InputError where it names none."""
     first = Parser(add_help=False)
     first.add_argument('--kind', choices=KINDS, help='what to draw')
     kind = first.parse_known_args(argv)[0].kind
@@ -52,11 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not kind:
         raise InputError(f'--kind: give one of {", ".join(KINDS)}')
-    output = args.output or envs.OUTPUTS_FOLDER / 'plots' / kind
-    stem = output.with_suffix('') if output.suffix in ('.png', '.svg') else output
-    paths = [stem.with_name(f'{stem.name}{suffix}') for suffix in ('.png', '.svg')]
-    KINDS[kind][1](args, paths)
-    logger.info('saved %s and %s', *paths)
+    return args
 
 
 def curves_flags(parser: Parser) -> None:
