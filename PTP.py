@@ -36,7 +36,7 @@ from src.runs import (
     train_and_record,
     wiring_name,
 )
-from src.teacher_outputs import TeacherOutputs
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct
 from src.training import Objective, Trainer
 from src.utils import run_script
 
@@ -92,7 +92,7 @@ def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutpu
 def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -> tuple[np.ndarray, np.ndarray]:
     """(confidence [R], correct [R]) of the teacher on the rows of a split, which must be those of its file."""
     teacher.check(name, split)
-    return teacher.answers(name)
+    return confidence_and_correct(teacher, name)
 
 
 def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:

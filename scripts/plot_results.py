@@ -34,7 +34,7 @@ from src.runs import open_teacher  # noqa: E402
 from src.saved_runs import SavedRun, load_run  # noqa: E402
 from src.summary import KINDS as SCORES  # noqa: E402
 from src.summary import make_summaries, shown  # noqa: E402
-from src.teacher_outputs import TeacherOutputs, confidence  # noqa: E402
+from src.teacher_outputs import TeacherOutputs, confidence, confidence_and_correct  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -102,8 +102,8 @@ def teacher_confidence(args: argparse.Namespace, paths: list[Path]) -> None:
     teacher = TeacherOutputs.open(args.results.expanduser())
     task = teacher.task()
     check_classification(task)
-    thresholds = ptp_thresholds(task.name, args.ptp_threshold, *teacher.answers('train'))
-    plot_confidence(*teacher.answers(args.split), thresholds, f'{args.split} of {task.name}', *paths)
+    thresholds = ptp_thresholds(task.name, args.ptp_threshold, *confidence_and_correct(teacher, 'train'))
+    plot_confidence(*confidence_and_correct(teacher, args.split), thresholds, f'{args.split} of {task.name}', *paths)
 
 
 def check_classification(task: GlueTask) -> None:
@@ -127,7 +127,7 @@ def agreement(args: argparse.Namespace, paths: list[Path]) -> None:
     teacher.check('dev', dev)
     logits = run.logits(dev, 'student')
     student = confidence(logits), logits.argmax(1) == dev.labels
-    plot_agreement(teacher.answers('dev'), student, f'{run.task.name} dev, {len(dev):,} rows', *paths)
+    plot_agreement(confidence_and_correct(teacher, 'dev'), student, f'{run.task.name} dev, {len(dev):,} rows', *paths)
 
 
 def attention_flags(parser: Parser) -> None:

@@ -279,12 +279,6 @@ class TeacherOutputs:
         """The task whose rows it has. InputError where it does not tell a known one."""
         return find_task(_identity(self.metadata.get('train', '')).get('task', ''))
 
-    def answers(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(confidence [N], the largest softmax probability; correct, bool [N]) of a split that has labels, of
-        classification."""
-        outputs = self.split(name)
-        return confidence(outputs['pred_logit']), outputs['pred_answers']
-
     def split(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""
@@ -310,6 +304,12 @@ class TeacherOutputs:
         """Give the pages read so far back to the system, so that an epoch over a large file keeps little in memory."""
         if hasattr(self.mapping, 'madvise'):
             self.mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def confidence_and_correct(teacher: TeacherOutputs, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence [N], correct, bool [N]) of a teacher on a split that has labels, of classification."""
+    outputs = teacher.split(name)
+    return confidence(outputs['pred_logit']), outputs['pred_answers']
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:
