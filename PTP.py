@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
@@ -37,7 +36,7 @@ from src.runs import (
     tell_other_run,
     train_and_record,
 )
-from src.teacher_outputs import TeacherOutputs
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct
 from src.training import Objective, Trainer
 from src.utils import run_script
 
@@ -93,8 +92,7 @@ def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutpu
 def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -> tuple[np.ndarray, np.ndarray]:
     """(confidence [R], correct [R]) of the teacher on the rows of a split, which must be those of its file."""
     teacher.check(name, split)
-    outputs = teacher.split(name)
-    return softmax(outputs['pred_logit'], axis=1).max(axis=1), outputs['pred_answers']
+    return confidence_and_correct(teacher, name)
 
 
 def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:

@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd  # noqa: E402
-from scipy.special import softmax  # noqa: E402
 
 import envs  # noqa: E402
 import NLI_KD_training  # noqa: E402
@@ -32,7 +31,7 @@ from src.run_log import read_run  # noqa: E402
 from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, teacher_marks, wiring_name  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
-from src.teacher_outputs import TeacherOutputs, result_file  # noqa: E402
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
@@ -151,9 +150,8 @@ def report(task, runs: dict[str, Path]) -> None:
         table.to_csv(temporary, index=False)
     with replace_file(folder / 'results.md') as temporary:
         temporary.write_text(markdown(table) + '\n', encoding='utf-8')
-    outputs = TeacherOutputs.open(result_file(task, LAYERS, patient=True)).split('train')
-    confidence = softmax(outputs['pred_logit'], axis=1).max(axis=1)
-    plot_demo(folder / 'demo.png', runs, confidence, outputs['pred_answers'], tuple(ptp['thresholds']))
+    teacher = TeacherOutputs.open(result_file(task, LAYERS, patient=True))
+    plot_demo(folder / 'demo.png', runs, *confidence_and_correct(teacher, 'train'), tuple(ptp['thresholds']))
     print(f'\n{task.name}, dev scores at the best step by {task.metric}, seed {SEED}\n\n{markdown(table)}\n')
     print(f'saved in {folder}: results.csv, results.md, demo.png')
 

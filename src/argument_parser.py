@@ -13,6 +13,7 @@ from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
 from src.nli_data_processing import GlueTask, find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
+from src.run_log import parse_report_to
 from src.training_state import parse_period
 from src.utils import PRECISIONS
 
@@ -93,6 +94,7 @@ FLAGS = [
     Flag('checkpoint_every', none_or(str), None, EVERY,
          'steps (200) or minutes (10m) between training states; None: kept when a signal stops the run'),
     Flag('log_every_step', int, 1, FITTING, 'steps between rows of train_log.txt'),
+    Flag('report_to', str, 'none', FITTING, "where the logs go too: tensorboard, wandb, or both with a comma; none"),
     Flag('num_train_epochs', none_or(float), None, FITTING, 'epochs; ft and PTP 4, kd and pkd 6'),
     Flag('alpha', float, 0.7, (TRAIN,), "weight of the teacher's logits against the labels", STUDENTS),
     Flag('T', float, 10.0, (TRAIN,), 'temperature of the logits', STUDENTS),
@@ -280,6 +282,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
             problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
     if values.get('checkpoint_every'):
         problems += _problem(parse_period, args.checkpoint_every)
+    if values.get('report_to'):
+        problems += _problem(parse_report_to, args.report_to)
     if values.get('ptp_threshold'):
         problems += _problem(parse_ptp_threshold, args.ptp_threshold)
     if values.get('fold'):

@@ -31,7 +31,7 @@ from src.nli_data_processing import GlueReader, GlueTask, find_task, task_folder
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
-from src.run_log import chosen_by, read_run, write_run
+from src.run_log import chosen_by, parse_report_to, read_run, write_run
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_file
 from src.training import Settings, Trainer
@@ -365,4 +365,4 @@ def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) 
     names = ('train_batch_size', 'gradient_accumulation_steps', 'num_train_epochs', 'learning_rate', 'warmup_proportion',
              'log_every_step', 'saving_criterion_acc', 'saving_criterion_loss', 'loss_scale', 'checkpoint_every')
     return Settings(**{name: getattr(args, name) for name in names}, eval_every=args.eval_every or task.eval_every,
-                    seed=seed, precision=setup.precision)
+                    seed=seed, precision=setup.precision, report_to=parse_report_to(args.report_to))

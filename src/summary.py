@@ -48,20 +48,28 @@ def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_se
         temporary.write_text(text + '\n', encoding='utf-8')
     with replace_file(output_dir / 'summary.csv') as temporary:
         pd.concat([summary.csv() for summary in summaries.values()]).convert_dtypes().to_csv(temporary, index=False)
-    shown = summaries.get('dev_saved') or next(iter(summaries.values()))
-    plot_scores(output_dir / 'summary.png', shown.panels())
+    plot_scores(shown(summaries).panels(), output_dir / 'summary.png')
     logger.info('%s\n\nsaved in %s: summary.md, summary.csv, summary.png', text, output_dir)
 
 
-def make_summaries(paths: list[Path], baseline: str, all_settings: bool) -> 'dict[str, Summary]':
-    """The summaries of results.csv files, one for each of KINDS that they have scores of; InputError for none."""
+def make_summaries(paths: list[Path], baseline: str | None = None, all_settings: bool = False) -> 'dict[str, Summary]':
+    """The summaries of results.csv files, one for each of KINDS that they have scores of; InputError for none.
+
+    baseline: the method that others are compared with; None: none is."""
     rows = load_rows(paths)
-    if baseline not in set(rows['method']):
+    if baseline and baseline not in set(rows['method']):
         logger.warning('--baseline %s: there is no row of it to compare others with', baseline)
     summaries = {kind: Summary(rows, kind, baseline, all_settings) for kind in KINDS if _scored(rows, kind).any()}
     if not summaries:
         raise InputError(f'--results {" ".join(map(str, paths))}: no scores, which are in columns such as dev_best_f1')
     return summaries
+
+
+def shown(summaries: 'dict[str, Summary]', kind: str | None = None) -> 'Summary':
+    """That of a kind of scores; for None of the state that a holdout chose, where there is one, else the first."""
+    if kind and kind not in summaries:
+        raise InputError(f'--scores {kind}: no row has such scores; there are {", ".join(summaries)}')
+    return summaries[kind or ('dev_saved' if 'dev_saved' in summaries else next(iter(summaries)))]
 
 
 def load_rows(paths: list[Path]) -> pd.DataFrame:
@@ -159,7 +167,7 @@ class Summary:
     those of the setting with the best mean of the scores that choose are `chosen`, among the settings with the most seeds:
     a mean over few of them is more often high by luck."""
 
-    def __init__(self, rows: pd.DataFrame, kind: str, baseline: str, all_settings: bool = False):
+    def __init__(self, rows: pd.DataFrame, kind: str, baseline: str | None, all_settings: bool = False):
         self.kind, self.baseline, self.all_settings = kind, baseline, all_settings
         self.title, self.choosing = KINDS[kind]
         rows = rows[_scored(rows, kind)]
@@ -271,8 +279,8 @@ class Summary:
         return pd.concat([self.lines, self.averages()]).drop(columns=['scores', 'rank'])
 
     def panels(self) -> dict[str, pd.DataFrame]:
-        """Group -> method, layers, mean and sd of its deciding metric, whose name is the frame's `metric`."""
-        return {group: pd.DataFrame({'method': lines['method'], 'layers': lines['layers'], 'metric': lines['metric'],
+        """Group -> method, layers, sizes, and mean and sd of its deciding metric, whose name is the frame's `metric`."""
+        return {group: pd.DataFrame({**lines[['method', 'layers', 'metric', *SIZES]],
                                     **{what: lines.get(f'{lines["metric"].iloc[0]}_{what}', math.nan)
                                        for what in ('mean', 'sd')}})
                 for group, lines in self.chosen.groupby('group', sort=False)}

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+from scipy.special import softmax
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -274,6 +275,10 @@ class TeacherOutputs:
                 or any(len(array) != len(split) for array in arrays.values() if array.ndim):
             raise _unfit(self.path, f'is damaged: its arrays of {name} are not of {len(split)} rows with {outputs} outputs')
 
+    def task(self) -> GlueTask:
+        """The task whose rows it has. InputError where it does not tell a known one."""
+        return find_task(_identity(self.metadata.get('train', '')).get('task', ''))
+
     def split(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""
@@ -299,6 +304,17 @@ class TeacherOutputs:
         """Give the pages read so far back to the system, so that an epoch over a large file keeps little in memory."""
         if hasattr(self.mapping, 'madvise'):
             self.mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def confidence_and_correct(teacher: TeacherOutputs, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(confidence [N], correct, bool [N]) of a teacher on a split that has labels, of classification."""
+    outputs = teacher.split(name)
+    return confidence(outputs['pred_logit']), outputs['pred_answers']
+
+
+def confidence(logits: np.ndarray) -> np.ndarray:
+    """The largest softmax probability [N] of logits [N, C]."""
+    return softmax(logits, axis=1).max(axis=1)
 
 
 def _map_arrays(path: Path, mapping: mmap.mmap) -> dict[str, np.ndarray]:

@@ -108,6 +108,7 @@ class Settings:
     seed: int
     precision: str
     checkpoint_every: str | None = None
+    report_to: tuple[str, ...] = ()
 
 
 class Trainer:
@@ -136,7 +137,8 @@ class Trainer:
         self.mixed_precision = MixedPrecision(model, self.optimizer, self.device, settings.precision,
                                               settings.loss_scale)
         self.parallel = parallel(model, model.has_layers_that_never_run)
-        self.log, self.state_file = RunLog(log_folder), log_folder / STATE_FILE
+        self.log = RunLog(log_folder, settings.report_to, chosen_by)
+        self.state_file = log_folder / STATE_FILE
         self.checkpoint = Period(settings.checkpoint_every)
         self.made_by: dict = {}
         self.kept: tuple | None = None           # how far the state on disk is; None: there is none
@@ -170,11 +172,12 @@ class Trainer:
         remove_temporaries(self.folder, f'{self.prefix}.')
         for prefix in LOG_FILES:                 # by name: PTP runs write beside the teacher that they learn from
             remove_temporaries(self.log.folder, prefix)
+        told = self.made_by.get('arguments', {}) | {'seed': self.settings.seed}
         if state is None:
             self.state_file.unlink(missing_ok=True)
-            self.log.begin()
+            self.log.begin(told)
         else:
-            self.log.cut_back(state['progress']['log_bytes'])
+            self.log.cut_back(state['progress']['log_bytes'], told, self.steps)
         settle(self.folder, self.prefix, self.saved)
 
     def train(self, name: str, made_by: dict | None = None, state: dict | None = None) -> dict:
@@ -183,7 +186,17 @@ class Trainer:
 
         Where signals are held, one raises Stopped between two steps or in an evaluation. RunError when a loss or a gradient
         is not finite."""
-        self._begin(made_by or {}, state)
+        with self.log:
+            self._begin(made_by or {}, state)
+            self._run_steps(name)
+        seconds = self.seconds
+        scores = {'saved': self._saved_scores(), 'last': self.last, 'best': self.best['metric'][1],
+                  'lowest_loss': self.best['loss'][1]}
+        return {'steps': self.total_steps, **{f'{self.chosen_by}_{state}': of_state for state, of_state in scores.items()},
+                'skipped_steps': self.mixed_precision.skipped,
+                'seconds_training': seconds - self.evaluation_seconds, 'seconds_evaluation': self.evaluation_seconds}
+
+    def _run_steps(self, name: str) -> None:
         self.model.train()
         with tqdm(total=self.total_steps, initial=self.steps, desc=name, unit='step', disable=not is_main()) as progress:
             self._evaluate_if_due()
@@ -193,12 +206,6 @@ class Trainer:
             self._save('')
         if self.kept:
             self.keep_state()                    # lets the final pair, and best ones that wait, take their names
-        seconds = self.seconds
-        scores = {'saved': self._saved_scores(), 'last': self.last, 'best': self.best['metric'][1],
-                  'lowest_loss': self.best['loss'][1]}
-        return {'steps': self.total_steps, **{f'{self.chosen_by}_{state}': of_state for state, of_state in scores.items()},
-                'skipped_steps': self.mixed_precision.skipped,
-                'seconds_training': seconds - self.evaluation_seconds, 'seconds_evaluation': self.evaluation_seconds}
 
     def _saved_scores(self) -> dict[str, float]:
         """Scores of the state that checkpoints.best_saved finds."""

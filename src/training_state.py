@@ -26,7 +26,7 @@ FORMAT = 'peakd training state 1'
 PARTS = {'progress': dict, 'sums': torch.Tensor, 'model': dict, 'precision': dict, 'optimizer': dict, 'random': list}
 COUNTED = {'steps': int, 'seconds': float, 'log_bytes': dict}
 # Arguments that change nothing in what is computed; the seed itself is compared, however it was chosen.
-NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'train_seed', 'PTP_seed', 'task_config.file')
+NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'report_to', 'train_seed', 'PTP_seed', 'task_config.file')
 CODE = ('*.py', 'src/*.py', 'BERT/pytorch_pretrained_bert/*.py')      # what a run computes with; envs.py is the user's
 WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'inputs.': 'the hash of '}
 

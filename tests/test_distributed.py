@@ -27,6 +27,7 @@ from src.checkpoints import checkpoint_files
 from src.distributed import gathered, is_main, joined, launcher, own_batches, own_rows, rank, world_size
 from src.mixed_precision import MixedPrecision
 from src.run_lock import only_one
+from src.run_log import EVENTS
 from src.training import Trainer
 from src.training_state import STATE_FILE, read_state
 
@@ -38,7 +39,7 @@ RUNS = {
     'ft': (TRAIN, (*SMALL, *KEEP, '--train_seed', '1', '--train_batch_size', '59', '--num_train_epochs', '26')),
     'pkd': (TRAIN, (*SMALL, *KEEP, '--train_seed', '1', '--train_batch_size', '7', '--num_train_epochs', '6',
                     '--gradient_accumulation_steps', '2', '--train_type', 'pkd', '--model_type', 'SPS',
-                    '--learning_rate', '3e-4')),
+                    '--learning_rate', '3e-4', '--report_to', 'tensorboard')),
     'ptp': (PTP, (*SMALL, *KEEP, '--PTP_seed', '1', '--train_batch_size', '5', '--num_train_epochs', '6', '--holdout', '0.2',
                   '--model_type', 'SPS', '--learning_rate', '3e-4'))}
 
@@ -137,6 +138,11 @@ def logs(folder):
             for name in ('train_log.txt', 'eval_log.txt')]
 
 
+def files_of(folder):
+    """Names of all files; those of TensorBoard's tell the time and the process."""
+    return sorted(path.name.partition('.tfevents')[0] for path in folder.rglob('*'))
+
+
 def record_of(folder):
     return json.loads(next(folder.rglob('run.json')).read_text())
 
@@ -169,8 +175,8 @@ def test_the_same_training(taught, tmp_path, notes, kind):
     for name in scores:
         assert ours[name].pop('loss') == pytest.approx(wanted[name].pop('loss'), abs=1e-5)
         assert ours[name] == wanted[name]
-    assert sorted(path.name for path in (tmp_path / 'two').rglob('*')) == sorted(
-        path.name for path in (tmp_path / 'one').rglob('*'))
+    assert len(list((tmp_path / 'two').glob(EVENTS))) == ('--report_to' in flags)
+    assert files_of(tmp_path / 'two') == files_of(tmp_path / 'one')
 
 
 def test_layers_that_never_run(taught, tmp_path):

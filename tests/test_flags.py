@@ -14,7 +14,7 @@ FITTING = SHARED | {
     'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
     'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
     'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None,
-    'holdout': 0.0, 'holdout_seed': 0}
+    'holdout': 0.0, 'holdout_seed': 0, 'report_to': 'none'}
 DEFAULTS = {
     TRAIN: FITTING | {'train_seed': None, 'alpha': 0.7, 'T': 10.0, 'beta': 100.0, 'normalize_patience': True,
                       'fc_layer_idx': None, 'fold': None},
@@ -35,6 +35,7 @@ OTHER = {
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
     'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'), 'checkpoint_every': ('10m', '10m'),
     'embedding_rank': ('64', 64),
+    'report_to': ('tensorboard', 'tensorboard'),
 }
 
 
@@ -193,6 +194,8 @@ def test_published_settings_of_bert_base():
     ('--checkpoint_every 0', ['--checkpoint_every', '0', '200', '10m']),
     ('--checkpoint_every 0m', ['--checkpoint_every', '0m', '200', '10m']),
     ('--checkpoint_every 5h', ['--checkpoint_every', '5h', '200', '10m']),
+    ('--report_to tensorbord', ['--report_to', 'tensorbord', 'tensorboard, wandb', 'none']),
+    ('--report_to tensorboard,', ['--report_to', 'tensorboard,', 'tensorboard, wandb']),
     ('--max_seq_length 3', ['--max_seq_length', '3']),
     ('--train_type kd --alpha 1.1', ['--alpha', '1.1']),
     ('--train_type kd --T 0', ['--T', '0']),

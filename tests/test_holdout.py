@@ -153,7 +153,7 @@ def test_record_logs_and_messages(taught):
     log = pd.read_csv(folder / 'eval_log.txt')
     assert log['f1'].tolist() == pytest.approx([record['holdout_last']['f1']], abs=1e-5)
     loss_axis, score_axis = plt.subplots(1, 2)[1]
-    draw_training(loss_axis, score_axis, folder, record, '', 'black')
+    draw_training(loss_axis, score_axis, folder, record, '')
     assert score_axis.get_ylabel() == 'holdout f1'
     out = workspace.succeed(TRAIN, *FLAGS, *HOLDOUT, '--num_train_epochs', 1, '--output_dir', folder).out
     assert '18 of 60 training rows' in out

@@ -13,6 +13,7 @@ from BERT.pytorch_pretrained_bert import modeling as bert_modeling
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.modeling import ACTIVATIONS
 from BERT.pytorch_pretrained_bert.packing import padded_batch
+from src.attention_maps import attention_maps, both_passes
 from src.modeling import (
     BertForSequenceClassificationEncoder,
     FCClassifierForSequenceClassification,
@@ -186,6 +187,28 @@ def test_a_wired_model_equals_the_plain_one_it_unrolls_to(layers, text):
     state = random_state(config)
     theirs = hf_model(config | {'num_hidden_layers': len(passes)}, unrolled(state, passes))
     assert_equal_outputs(our_model(config, state, passes), theirs, *random_batch())
+
+
+@pytest.mark.parametrize('text', ['1 2 3', '1 2 3 1x 2x 3x', '3 1x 1 2 2x 2x'])
+def test_attention_maps_are_those_of_the_plain_one(text):
+    passes, state = passes_of(text), random_state(SMALL)
+    theirs = hf_model(SMALL | {'num_hidden_layers': len(passes)}, unrolled(state, passes))
+    ids, segments, _ = random_batch(lengths=(13,))
+    maps = attention_maps(our_model(SMALL, state, passes), ids[0], segments[0])
+    with torch.no_grad():
+        wanted = theirs(ids, token_type_ids=segments, output_attentions=True).attentions
+    assert len(maps) == len(wanted) == len(passes) and maps.shape[1:] == wanted[0].shape[1:]
+    for ours, of_pass in zip(maps, wanted, strict=True):
+        torch.testing.assert_close(ours, of_pass[0], rtol=0, atol=1e-6)
+
+
+def test_both_passes():
+    sps = passes_of('1 2 3 2x 3x')
+    assert both_passes(sps, None) == (1, 3) and both_passes(sps, 2) == (2, 4)
+    with pytest.raises(InputError, match='--layer 1: must be one that runs twice: 2, 3'):
+        both_passes(sps, 0)
+    with pytest.raises(InputError, match='each of its layers runs once'):
+        both_passes(passes_of('1 2'), None)
 
 
 def test_exchanging_changes_the_outputs():

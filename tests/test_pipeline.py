@@ -13,7 +13,7 @@ from conftest import ROOT, Workspace, write_checkpoint, write_task
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
-from scripts import predict
+from scripts import plot_results, predict
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import load_split
 from src.evaluation import predict_logits, scores
@@ -120,6 +120,8 @@ def test_flags_of_readme_commands_exist():
             assert parse_axes(getattr(args, 'grid', [])).keys().isdisjoint(parse_fixed(getattr(args, 'set', [])))
         elif script == 'scripts/predict.py':
             predict.parse_flags(flags)
+        elif script == 'scripts/plot_results.py':
+            plot_results.parse_flags(flags)
 
 
 def test_commands_succeed(pipeline):

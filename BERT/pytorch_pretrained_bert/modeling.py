@@ -191,10 +191,14 @@ class BertSelfAttention(nn.Module):
         self.value = Linear(config.hidden_size, config.hidden_size)
         self.dropout_prob = config.attention_probs_dropout_prob
 
+    def roles(self, exchanged: bool) -> tuple[nn.Module, nn.Module]:
+        """The projections that make queries and keys."""
+        return (self.key, self.query) if exchanged else (self.query, self.key)
+
     def forward(self, hidden: Tensor, layout: Layout, exchanged: bool, first_only: bool) -> Tensor:
         """Rows [N, H] -> rows [N, H]; with first_only the outputs of the first tokens alone, [B, H]."""
         heads, dropout_prob = self.num_attention_heads, self.dropout_prob if self.training else 0.0
-        to_query, to_key = (self.key, self.query) if exchanged else (self.query, self.key)
+        to_query, to_key = self.roles(exchanged)
         key, value = layout.to_heads(to_key(hidden), heads), layout.to_heads(self.value(hidden), heads)   # [M * A, D]
         if first_only:
             query = to_query(hidden[layout.first_rows]).view(-1, key.size(1))                             # [B * A, D]
