@@ -90,6 +90,7 @@ TASK_NAMES = comma_list(lambda text: find_task(text).name, f'among {", ".join(ta
                         'defined by --task_config')
 COUNTS = comma_list(whole_number(1), 'whole numbers from 1 on')
 SEEDS = comma_list(whole_number(0), 'whole numbers from 0 on')
+TASKS_FLAG = ('--tasks', '--task')
 METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
 
 
@@ -107,12 +108,8 @@ def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     first = Parser(add_help=False)
     first.add_argument('--mode', choices=MODES, default='evaluate', help='what to do (evaluate)')
     mode = first.parse_known_args(argv)[0].mode
-    # Before all other flags, for --tasks may name what it defines
-    configs = Parser(add_help=False, allow_abbrev=False)
-    parents = [first, configs] if mode in TASKS_OF_ONES_OWN else [first]
-    configs.add_argument('--task_config', nargs='+', default=[], metavar='FILE', help='JSON files that define tasks')
-    defined = define_tasks(configs.parse_known_args(argv)[0].task_config) if configs in parents else []
-    parser = Parser(parents=parents, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    defined = define_tasks(own_tasks(argv)) if mode in TASKS_OF_ONES_OWN else []
+    parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     MODES[mode][0](parser)
     if defined:
         parser.set_defaults(tasks=tuple(task.name for task in defined))
@@ -120,6 +117,21 @@ def parse_flags(argv: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     if rest and mode != 'teacher':
         raise InputError(f'{" ".join(rest)}: no such flag of --mode {mode}')
     return args, rest
+
+
+def own_tasks(argv: list[str] | None) -> list[str]:
+    """The files of --task_config, which is read before all other flags: --tasks may name what they define."""
+    parser = Parser(add_help=False)
+    parser.add_argument(*TASKS_FLAG)           # else --task would be short for --task_config
+    parser.add_argument('--task_config', nargs='+', default=[])
+    return parser.parse_known_args(argv)[0].task_config
+
+
+def tasks_flags(parser: Parser) -> None:
+    """The flags that name tasks."""
+    parser.add_argument(*TASKS_FLAG, type=TASK_NAMES, default=('MRPC',),
+                        help='tasks between commas (MRPC, or those that --task_config defines)')
+    parser.add_argument('--task_config', nargs='+', default=[], metavar='FILE', help='JSON files that define tasks')
 
 
 def define_tasks(files: list[str]) -> list[GlueTask]:
@@ -138,15 +150,15 @@ def define_tasks(files: list[str]) -> list[GlueTask]:
 
 def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
-    parser.add_argument('--tasks', type=TASK_NAMES, default=('MRPC',),
-                        help='tasks between commas (MRPC, or those that --task_config defines)')
-    parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(12,), help='depths of teachers (12)')
+    tasks_flags(parser)
+    parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(None,), help='depths of teachers (12)')
 
 
 def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
     """save_teacher_outputs.py for each task and depth, all flags checked first."""
     calls = [[*(f'--{flag}={value}' for flag, value in find_task(task).flags.items()),
-              f'--teacher_hidden_layers={layers}', *rest] for task in args.tasks for layers in args.teacher_hidden_layers]
+              *([f'--teacher_hidden_layers={layers}'] if layers else []), *rest]
+             for task in args.tasks for layers in args.teacher_hidden_layers]
     given = [name for call in calls for name in parse(TEACHER, '', call).given]
     if len(calls) > 1 and 'teacher_prediction' in given:
         raise InputError(f'--teacher_prediction names one file for {len(calls)} teachers; leave it out')
@@ -157,7 +169,7 @@ def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
 def compare_flags(parser: Parser) -> None:
     """Flags of --mode compare."""
     add = parser.add_argument
-    add('--tasks', type=TASK_NAMES, default=('MRPC',), help='between commas (MRPC, or those that --task_config defines)')
+    tasks_flags(parser)
     add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
     add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
     add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')
@@ -265,7 +277,7 @@ def check_one_each(folders: list[Path]) -> None:
     predicted: dict[str, Path] = {}
     for folder in folders:
         task = task_of_run(folder, finished_record(folder))
-        for name in (task.name, *task.also):
+        for name in (name for name in (task.name, *task.also) if find_task(name).submission_file):
             if name in predicted:
                 raise InputError(f'--runs: {predicted[name]} and {folder} both predict {find_task(name).submission_file}; '
                                  'name one run a task')

@@ -107,7 +107,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
         files = best_saved(folder)
     else:
         files = teacher_files(args, folder)
-    check_same_labels(task, files[0].parent)
+    check_same_labels(task, files[1].parent)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     config.check_room(files[0])

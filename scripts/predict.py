@@ -72,7 +72,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add('--output_format', choices=WRITERS, help='by what --output ends in, else tsv')
     add('--bad_rows', choices=('skip', 'stop'), default='stop', help='what to do about a bad row (stop)')
     args = parser.parse_args(argv)
-    problems = []
+    args.input, args.output = (path and os.path.expanduser(path) for path in (args.input, args.output))
+    args.output = args.output and Path(args.output)
+    problems = [f'TEXT {text!r}: must be UTF-8' for text in args.texts if not _is_utf8(text)]
     if (args.input is None) == (not args.texts):
         problems.append('give --input, or a text (of a pair two) as arguments, and not both')
     if args.texts:
@@ -82,6 +84,11 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         raise InputError('; '.join(problems))
     check_output(args)
     return args
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether an argument's bytes were; Python keeps others as halves of characters."""
+    return not any('\ud800' <= character <= '\udfff' for character in text)
 
 
 def check_output(args: argparse.Namespace) -> None:
@@ -99,7 +106,7 @@ def open_input(args: argparse.Namespace) -> contextlib.AbstractContextManager[Bi
     """What --input names, open for reading; None where texts are given instead."""
     if args.input in (None, STREAM):
         return contextlib.nullcontext(sys.stdin.buffer if args.input else None)
-    path = Path(args.input).expanduser()
+    path = Path(args.input)
     if not path.exists() or path.is_dir():
         raise FileNotFoundError(f'--input {args.input}: no such file')
     return open(path, 'rb')
@@ -175,7 +182,7 @@ def output_format(args: argparse.Namespace) -> str:
 def write(args: argparse.Namespace, lines: Iterable[str]) -> None:
     """Write lines to --output, whole or not at all, or to standard output, as long as something reads it."""
     if args.output:
-        with replace_file(args.output.expanduser()) as temporary, open(temporary, 'w', encoding='utf-8', newline='') as file:
+        with replace_file(args.output) as temporary, open(temporary, 'w', encoding='utf-8', newline='') as file:
             file.writelines(lines)
         return
     try:

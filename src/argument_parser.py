@@ -30,12 +30,12 @@ def _integers(text: str) -> list[int]:
 
 
 def _list(text: str) -> list[str]:
-    return text.split(',')
+    return text.split(';' if ';' in text else ',')
 
 
 # What the types of flags take, in words
 WORDS = {str: 'text', int: 'a whole number', float: 'a number', _boolean: 'True or False',
-         _integers: 'whole numbers between commas, as in 1,3,5', _list: 'values between commas'}
+         _integers: 'whole numbers between commas, as in 1,3,5', _list: 'values between commas, or semicolons'}
 
 
 def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:

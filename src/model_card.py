@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by
@@ -22,10 +23,14 @@ def model_card(run: SavedRun, name: str, layers: int) -> str:
 
     InputError where run.json lacks what it tells."""
     chosen = f'{chosen_by(run.record)}_saved'
+    also = {'dev_also': dict} if 'dev_also' in run.record else {}
     check_kinds(run.folder, run.record, {
         'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str,
-        'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int,
+        'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int, **also,
         **{f'{scored}.{key}': (int, float) for scored in {chosen, 'dev_saved'} for key in run.record['dev_saved']}})
+    if run.args.train_type not in LEARNT_FROM:
+        raise InputError(f'{run.folder / "run.json"}: train_type {run.args.train_type!r} must be one of '
+                         f'{", ".join(LEARNT_FROM)}')
     parts = [_front_matter(run, name), f'# {name}', _summary(run, layers), '## Scores', _scores(run), '## Use',
              _usage(run.task, name, run.args.max_seq_length), '## How it was made', _settings(run)]
     return '\n\n'.join(parts) + '\n'
@@ -98,7 +103,8 @@ def _settings(run: SavedRun) -> str:
     record, args = run.record, run.record['arguments']
     made = {'pretrained checkpoint': Path(args['bert_model']).name, 'learnt by': args['train_type'], 'seed': record['seed']}
     if args['train_type'] != 'ft':
-        made['teacher'] = f'{args["teacher_hidden_layers"]} layers; SHA-256 of its weights {record["inputs"].get("teacher")}'
+        fingerprint = record['inputs'].get('teacher')
+        made['teacher'] = f'{args["teacher_hidden_layers"]} layers; fingerprint of its result file {fingerprint}'
     if args.get('load_model'):
         made['started from'] = Path(args['load_model']).name
     made['wiring'] = wiring_words(run.model.config.layer_passes())

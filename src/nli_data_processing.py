@@ -267,8 +267,9 @@ class InputExample(NamedTuple):
 class GlueReader:
     """Reads one task's files as the table says: `GlueReader(find_task('RTE')).get_dev_examples(folder)`.
 
-    `data_dir` is the folder that holds the TSV files. Fields are divided by tabs and lines by '\\n' (or '\\r\\n') and
-    nothing else: quotes and other kinds of line separators belong to the text. A UTF-8 byte order mark is dropped.
+    `data_dir` is the folder that holds the files. In a TSV file fields are divided by tabs and lines by '\\n' (or '\\r\\n')
+    and nothing else: quotes and other kinds of line separators belong to the text. A file whose name ends in .csv is read
+    as CSV. A UTF-8 byte order mark is dropped.
     Raises FileNotFoundError for a missing file; InputError for an empty one, for a split that the task lacks, and for
     a bad row, naming the file and the line.
 

@@ -22,12 +22,12 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 )
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, find_checkpoint, load_saved
-from src.custom_tasks import other_definition
+from src.custom_tasks import REGRESSION, other_definition
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import GlueReader, GlueTask, find_task, task_folder
+from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, task_folder
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
@@ -197,7 +197,9 @@ def model_name(args: argparse.Namespace, layers: int) -> str:
 
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """A student's folder: one for each configuration and seed."""
-    configuration = {name: value for name, value in flat(vars(args)).items() if name not in NOT_CONFIGURATION}
+    # What is None is left out, so that a new flag, not given, changes no name
+    configuration = {name: value for name, value in flat(vars(args)).items()
+                     if name not in NOT_CONFIGURATION and value is not None}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
     started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
     name = f'{args.train_type}_{model_name(args, layers)}_{started}seed{seed}_{digest}'
@@ -245,11 +247,18 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -
 def check_same_labels(task: GlueTask, folder: Path) -> None:
     """InputError when the model in a folder was trained to tell other labels, or the same in another order, than the task
     has now: its outputs would be taken for what they are not."""
-    definition = (read_run(folder) or {}).get('arguments', {}).get('task_config') or {}
-    labels = definition.get('labels', task.definition and task.definition['labels'])
-    if task.definition and labels != task.definition['labels']:
-        raise InputError(f'--task_config {task.definition["file"]}: labels are {task.definition["labels"]}, the model in '
-                         f'{folder} was trained with {labels}; put them back, or train it anew')
+    record = read_run(folder) or {}
+    definition = record.get('arguments', {}).get('task_config') or {}
+    named = SPELLINGS.get(str(record.get('task')).lower())
+    if not (definition or named):              # a folder that tells nothing
+        return
+    now, then = task.labels, tuple(definition['labels']) if definition.get('labels', REGRESSION) != REGRESSION else None
+    if not definition:
+        then = named.labels
+    if now != then:
+        now, then = (', '.join(labels) if labels else REGRESSION for labels in (now, then))
+        raise InputError(f'the labels of {task.name} are {now}, the model in {folder} was trained with {then}; name the '
+                         "classifier of this task's teacher, or train it anew")
 
 
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:

@@ -83,7 +83,8 @@ def _csv_rows(lines: Iterator[bytes], name: str | Path) -> Iterator[Row]:
                 return
             '\t'.join(cells).encode('utf-8')
         except csv.Error as error:
-            yield Row(line, [], bad_row(name, line, f'expected CSV, with quotes in pairs ({error})'))
+            yield Row(line, [], bad_row(name, line, f'expected CSV, with quotes in pairs and cells of at most '
+                                        f'{csv.field_size_limit():,} characters ({error}; at line {reader.line_num})'))
         except UnicodeEncodeError as error:
             byte = ord(error.object[error.start]) - 0xdc00
             yield Row(line, [], bad_row(name, line, f'expected UTF-8 text, found byte 0x{byte:02x}'))

@@ -384,9 +384,12 @@ def test_a_model_is_not_taken_for_one_of_other_labels(trained, tmp_path):
     config = write_config(workspace.folder / 'own', SWAPPED)
     before = workspace.tree()
     outcome = workspace.call(TEACHER, *SMALL, '--task_config', config)
-    assert outcome.code == 2 and f'--task_config {config}: labels are' in outcome.err and 'was trained with' in outcome.err
+    assert outcome.code == 2 and 'the labels of' in outcome.err and 'was trained with' in outcome.err
     outcome = workspace.call(TRAIN, *FIT, '--task_config', config, '--train_type', 'kd', '--student_hidden_layers', 1)
     assert outcome.code == 2 and 'does not fit the train set' in outcome.err and 'labels differ' in outcome.err
+    own = next(workspace.outputs.glob('KD/*/teacher_2layer/BERT.encoder.pkl'))
+    outcome = workspace.call(TEACHER, *SMALL, '--task', 'MRPC', '--encoder_checkpoint', own)
+    assert outcome.code == 2 and 'the labels of MRPC are 0, 1, the model in' in outcome.err
     assert workspace.tree() == before
 
 

@@ -95,7 +95,7 @@ def test_what_the_tutorial_promises_is_there(reader):
 
 
 def test_its_numbers_are_those_of_its_data(reader):
-    """Rows of each split, and that the first lines shown are the file's."""
+    """Rows of each split."""
     text = TUTORIAL.read_text(encoding='utf-8')
     rows = {split: len((reader.workspace.folder / 'my_task' / f'{split}.tsv').read_text().splitlines()) - 1
             for split in ('train', 'dev', 'test')}

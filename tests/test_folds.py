@@ -139,7 +139,7 @@ def test_ptp_learns_from_the_joined_file(folded):
     rows, _ = hold_out(outputs['labels'], 0.2, 5)
     labels = ptp_labels(softmax(outputs['pred_logit'], axis=1).max(1), outputs['pred_answers'], (0.5, 0.5))[rows]
     assert list(record['ptp_counts']['train'].values()) == np.bincount(labels, minlength=len(PTP_CLASSES)).tolist()
-    assert len(record['inputs']['teacher'].split()) == K
+    assert record['inputs']['teacher'] == TeacherOutputs.open(path).fingerprint()
     other = workspace.succeed(PTP, *FIT, '--holdout', 0.1, '--PTP_seed', 1, '--teacher_prediction', path, '--output_dir',
                               workspace.folder / 'ptp').out
     assert 'was trained with --holdout 0.2 --holdout_seed 5, this run has --holdout 0.1 --holdout_seed 0' in other

@@ -76,7 +76,8 @@ def test_the_whole_tokenizer_says_what_the_settings_do_not(tmp_path):
     assert word_rules(tmp_path) == {'do_lower_case': True}
 
 
-@pytest.mark.parametrize('vocabulary, lower', [(UNCASED, True), (CASED, False), ([*UNCASED, '[NEW]', '[unused1]'], True)])
+@pytest.mark.parametrize('vocabulary, lower', [(UNCASED, True), (CASED, False),
+                                               ([*UNCASED, '[NEW]', '[unused1]', '<S>'], True)])
 def test_where_nothing_says_the_words_decide(tmp_path, caplog, vocabulary, lower):
     write_vocab(tmp_path, vocabulary)
     with caplog.at_level('INFO'):

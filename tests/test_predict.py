@@ -187,7 +187,8 @@ def test_columns(runs, tmp_path):
 def test_wrong_flags(runs, tmp_path, flags, said):
     path = table(tmp_path / 'x.tsv', 'p\tq', 'a\tb')
     outcome = runs.call(PREDICT, *model(runs), '--input', path, *(flag.replace('{x}', str(path)) for flag in flags))
-    assert outcome.code == 2 and said in outcome.err and len(outcome.err.strip().splitlines()[-1:]) == 1, outcome.err
+    assert outcome.code == 2 and said in outcome.err
+    assert outcome.err.count('\n') == 1 and outcome.err.startswith('error: '), outcome.err
     assert path.read_text() == 'p\tq\na\tb\n' and outcome.out == ''
 
 

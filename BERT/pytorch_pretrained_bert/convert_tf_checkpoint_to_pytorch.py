@@ -68,15 +68,18 @@ def read_tf_weights(reader: Reader, config: BertConfig, source: str | Path) -> d
     return model.state_dict()
 
 
-def open_tf_checkpoint(path: Path) -> Reader:
-    """TensorFlow's reader of a checkpoint. InputError where TensorFlow is missing, or the checkpoint is damaged."""
+def read_tf_checkpoint(path: Path, config: BertConfig) -> dict[str, Tensor]:
+    """The state dict of a BertModel from a TensorFlow checkpoint. InputError where TensorFlow is missing, the checkpoint is
+    damaged, or no BERT of this shape."""
     try:
         import tensorflow
     except ImportError:
         raise InputError('TensorFlow is missing, which is needed to read its checkpoints; to install it: '
                          'pip install tensorflow') from None
     try:
-        return tensorflow.train.load_checkpoint(str(path))
+        return read_tf_weights(tensorflow.train.load_checkpoint(str(path)), config, path)
+    except InputError:
+        raise
     except (tensorflow.errors.OpError, ValueError) as error:
         raise InputError(f'--tf_checkpoint_path {path}: not a TensorFlow checkpoint: {error}') from None
 
@@ -95,7 +98,7 @@ def convert(tf_checkpoint_path: str | Path, bert_config_file: str | Path | None 
         raise FileNotFoundError(f'--bert_config_file {config_file}: no such file')
     config = BertConfig.from_json_file(config_file)
     target = Path(pytorch_dump_path).expanduser() if pytorch_dump_path else path.with_name('pytorch_model.bin')
-    state = read_tf_weights(open_tf_checkpoint(path), config, path)
+    state = read_tf_checkpoint(path, config)
     with replace_file(target) as temporary, open(temporary, 'wb') as file:
         torch.save({f'bert.{name}': tensor for name, tensor in state.items()}, file)
     return target

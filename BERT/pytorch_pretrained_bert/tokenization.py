@@ -186,15 +186,15 @@ def _write_json(path: Path, values: dict) -> None:
 def word_rules(folder: Path) -> dict[str, bool | None]:
     """do_lower_case, strip_accents and tokenize_chinese_chars of a checkpoint folder.
 
-    Each is what tokenizer_config.json says; where that says nothing, what tokenizer.json does. Where neither speaks of
-    lower case, the words decide: they are cased if one has a capital letter, which lower-cased text could never need
-    (special words in brackets aside). InputError where a file is not what its name says."""
+    Each is what tokenizer_config.json says; where that does not speak of lower case, what tokenizer.json says of the rest.
+    Where neither speaks of lower case, the words decide: they are cased if one has a capital letter, which lower-cased text
+    could never need (special words in brackets aside). InputError where a file is not what its name says."""
     said = _said_in_config(folder / CONFIG_NAME)
     if 'do_lower_case' not in said and (folder / WHOLE_NAME).is_file():
         said = _said_in_whole(folder / WHOLE_NAME) | said
     if 'do_lower_case' not in said:
         vocab = load_vocab(file_utils.vocab_file(folder))
-        cased = any(word != word.lower() and not (word[0] == '[' and word[-1] == ']') for word in vocab)
+        cased = any(word != word.lower() and word[0] + word[-1] not in ('[]', '<>') for word in vocab)
         said['do_lower_case'] = not cased
         if cased:
             logger.info('%s: no %s says whether its words are cased; some have capital letters: cased', folder, CONFIG_NAME)
