@@ -71,6 +71,15 @@ def given(stage):
     return dict(word.removeprefix('--').partition('=')[::2] for word in stage.flags)
 
 
+def test_tasks_may_be_one(tmp_path):
+    """--task is short for --tasks, whatever other flags begin so."""
+    for mode in ('compare', 'teacher'):
+        args, _ = run_glue_benchmark.parse_flags(['--mode', mode, '--task', 'rte'])
+        assert args.tasks == ('RTE',)
+        with pytest.raises(InputError, match='--task_config .*none.json'):
+            run_glue_benchmark.parse_flags(['--mode', mode, '--task_c', str(tmp_path / 'none.json')])
+
+
 def test_settings_as_words():
     assert parse_axes(['learning_rate=5e-5,1e-4', 'ptp.ptp_threshold=.9,.7;median', 'fc_layer_idx=1,3;']) == {
         ('student', 'learning_rate'): ['5e-5', '1e-4'], ('ptp', 'ptp_threshold'): ['.9,.7', 'median'],

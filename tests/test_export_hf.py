@@ -277,6 +277,18 @@ def test_what_the_card_tells(runs, exported, task, words):
     assert str(runs.folder) not in text and 'alpha' not in text          # neither our paths nor settings without effect
 
 
+@pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}])
+def test_a_record_of_another_making_is_told(runs, tmp_path, change):
+    workspace = runs.copy(tmp_path / 'workspace')
+    path = workspace.folder / 'MRPC' / 'run.json'
+    record = json.loads(path.read_text())
+    for name, value in change.items():
+        record[name] = record[name] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(record))
+    outcome = workspace.call(SCRIPT, workspace.folder / 'MRPC', tmp_path / 'out')
+    assert outcome.code == 2 and str(path) in outcome.err and not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('task', ['MRPC', 'CoLA'])
 def test_the_code_of_the_card_runs(exported, task, monkeypatch, capsys):
     monkeypatch.chdir(exported[task].parent)

@@ -118,6 +118,17 @@ def test_texts_as_arguments(runs):
     for task, texts, said in (('MRPC', ('a',), 'takes 2'), ('CoLA', ('a', 'b'), 'takes 1'), ('MRPC', 'abc', '3 text(s)')):
         outcome = runs.call(PREDICT, *model(runs, task), *texts)
         assert outcome.code == 2 and said in outcome.err and task in outcome.err
+    outcome = runs.call(PREDICT, *model(runs, 'CoLA'), os.fsdecode(b'caf\xe9'))
+    assert outcome.code == 2 and 'must be UTF-8' in outcome.err
+
+
+def test_the_input_is_not_replaced_however_it_is_named(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    path = table(tmp_path / 'rows.tsv', '#1 String\t#2 String', 'the cat\ta dog')
+    outcome = runs.call(PREDICT, *model(runs), '--input=~/rows.tsv', f'--output={path}')
+    assert outcome.code == 2 and 'that is --input' in outcome.err
+    runs.succeed(PREDICT, *model(runs), '--input=~/rows.tsv', '--output=~/found.tsv')
+    assert (tmp_path / 'found.tsv').is_file() and path.read_text().startswith('#1 String')
 
 
 def test_standard_input_and_output(runs):
