@@ -28,7 +28,7 @@ from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import input_marks, open_teacher, recorded_arguments, set_up, teacher_folder, teacher_marks, wiring_name  # noqa: E402
+from src.runs import input_marks, model_name, open_teacher, recorded_arguments, set_up, teacher_folder, teacher_marks  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file  # noqa: E402
@@ -102,7 +102,7 @@ def pretrain(flags: list[str]) -> Path:
     """PTP.py likewise; returns the encoder file that starts the student."""
     args = parse(PTP_SCRIPT, '', flags)
     folder = PTP.run_folder(args, find_task(args.task))
-    name = f'PTP.{wiring_name(args)}_{args.student_hidden_layers}layer'
+    name = f'PTP.{model_name(args, args.student_hidden_layers)}'
     _run_once(PTP_SCRIPT, flags, args, folder / name)
     return folder / f'{name}.encoder.pkl'
 
