@@ -98,7 +98,7 @@ def test_factors_are_the_same_each_time_whatever_is_drawn_between(monkeypatch):
 def test_a_product_of_full_rank_is_the_model(precision):
     state = state_of()
     whole, product = model_from(state, None), model_from(state, None)
-    product.embeddings.word_embeddings = FactoredEmbedding(50, 16, 16, 0)
+    product.embeddings.word_embeddings = FactoredEmbedding(50, 16, 16)
     rows, projection = factorise(state[WHOLE], 16)
     with torch.no_grad():
         product.embeddings.word_embeddings.embedding.weight.copy_(rows)
