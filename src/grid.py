@@ -129,8 +129,8 @@ def find_address(option: str, name: str) -> Address:
     own = OWN.get(flag.dest if flag else word)
     if own:
         raise InputError(f'{option} {name}: that is not set here; use {own}')
-    if flag and flag.dest == RANK and stage != 'student':
-        raise InputError(f'{option} {name}: that is not set here; use {RANK}, which is for students and their PTP')
+    if flag and flag.dest in (RANK, WIRING) and stage != 'student':
+        raise InputError(f'{option} {name}: that is not set here; use {flag.dest}, which is for students and their PTP')
     if flag is None or SCRIPTS[stage] not in flag.scripts or (stage == 'teacher' and 'ft' not in flag.train_types):
         raise InputError(f'{option} {name}: no flag of {SCRIPTS[stage]}{" --train_type ft" * (stage == "teacher")}')
     return stage, flag.dest

@@ -261,6 +261,15 @@ def check_same_labels(task: GlueTask, folder: Path) -> None:
                          "classifier of this task's teacher, or train it anew")
 
 
+def check_plain(folder: Path) -> None:
+    """InputError when the model in a folder was trained with shared layers: a plain BERT of its layers, which is what a
+    teacher is, computes something else."""
+    passes = (read_run(folder) or {}).get('passes')
+    if isinstance(passes, list) and passes != [[layer, False] for layer in range(len(passes))]:
+        raise InputError(f'the model in {folder} shares layers ({len(passes)} passes of them); a teacher must run each of '
+                         'its layers once, in order')
+
+
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:
     """The holdout of the run that has ended in a folder, if there is one and it is another."""
     arguments = (read_run(log_folder) or {}).get('arguments', {})

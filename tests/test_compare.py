@@ -71,6 +71,12 @@ def given(stage):
     return dict(word.removeprefix('--').partition('=')[::2] for word in stage.flags)
 
 
+@pytest.mark.parametrize('stage', ['ptp', 'teacher'])
+def test_wiring_is_the_students(stage):
+    with pytest.raises(InputError, match=f'{stage}.passes: that is not set here; use passes'):
+        find_address('--grid', f'{stage}.passes')
+
+
 def test_tasks_may_be_one(tmp_path):
     """--task is short for --tasks, whatever other flags begin so."""
     for mode in ('compare', 'teacher'):

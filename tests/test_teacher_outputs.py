@@ -353,3 +353,12 @@ def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
     out = workspace.succeed(SCRIPT, *FLAGS, '--cls_checkpoint', folder / 'BERT.cls.pkl',
                             '--teacher_prediction', tmp_path / 'elsewhere.pkl').out
     assert 'BERT.cls.pkl' in out and TeacherOutputs.open(tmp_path / 'elsewhere.pkl').split('dev')
+
+
+def test_a_model_of_shared_layers_is_no_teacher(taught, tmp_path):
+    """Its weights would load into a plain BERT, which computes something else."""
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    workspace.succeed('NLI_KD_training.py', *FLAGS, '--model_type', 'SPS', '--student_hidden_layers', 3,
+                      '--num_train_epochs', 0.1, '--train_seed', 1, '--output_dir', tmp_path / 'shared')
+    outcome = workspace.call(SCRIPT, *FLAGS, '--encoder_checkpoint', tmp_path / 'shared' / 'BERT.encoder.pkl')
+    assert outcome.code == 2 and 'shares layers (6 passes of them)' in outcome.err
