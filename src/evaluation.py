@@ -91,3 +91,11 @@ def teacher_scores(task: GlueTask, labels: np.ndarray, logits: np.ndarray) -> di
 def predicted_labels(logits: np.ndarray) -> np.ndarray:
     """Class numbers of logits [R, C]; for one output its value."""
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)
+
+
+def in_words(task: GlueTask, logits: np.ndarray) -> list[str] | list[np.float32]:
+    """The label's word of each row of logits [R, C]; for regression the value, cut to its range."""
+    predictions = predicted_labels(logits)
+    if task.labels is None:
+        return list(np.clip(predictions, *task.score_range))
+    return [task.labels[number] for number in predictions]

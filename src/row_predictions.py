@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import softmax
 
 from src.data_processing import tokenize_examples
-from src.evaluation import predicted_labels
+from src.evaluation import in_words
 from src.nli_data_processing import GlueTask, InputExample
 from src.saved_runs import SavedRun
 
@@ -33,19 +33,18 @@ def predict_rows(run: SavedRun, examples: Iterable[tuple[int, InputExample]]) ->
         rows = [example for _, example in chunk]
         split = tokenize_examples(rows, run.setup.tokenizer, run.task, 'test', run.args.max_seq_length)
         logits = run.logits(split)
-        for (line, example), (value, probabilities) in zip(chunk, _in_words(run.task, logits), strict=True):
+        for (line, example), (value, probabilities) in zip(chunk, _with_probabilities(run.task, logits), strict=True):
             yield Prediction(int(example.guid.rpartition('-')[2]), line, value, probabilities)
 
 
-def _in_words(task: GlueTask, logits: np.ndarray) -> Iterator[tuple[str | float, dict[str, float]]]:
+def _with_probabilities(task: GlueTask, logits: np.ndarray) -> Iterator[tuple[str | float, dict[str, float]]]:
     """Of each row of logits [R, C] the label's word and the probabilities; for regression the value, cut to its range."""
-    predictions = predicted_labels(logits)
-    if task.labels is None:
-        for value in np.clip(predictions, *task.score_range):
+    shares = softmax(logits.astype(np.float64), axis=1).tolist()
+    for value, row in zip(in_words(task, logits), shares, strict=True):
+        if task.labels is None:
             yield float(str(value)), {}          # the shortest number that tells the float32 from others
-        return
-    for number, row in zip(predictions.tolist(), softmax(logits.astype(np.float64), axis=1).tolist(), strict=True):
-        yield task.labels[number], {label: round(share, 6) for label, share in zip(task.labels, row, strict=True)}
+        else:
+            yield value, {label: round(share, 6) for label, share in zip(task.labels, row, strict=True)}
 
 
 def _table(task: GlueTask, predictions: Iterable[Prediction], write: Callable[[list], str]) -> Iterator[str]:

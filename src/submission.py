@@ -7,16 +7,13 @@ import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.evaluation import predicted_labels
+from src.evaluation import in_words
 from src.nli_data_processing import GlueTask
 
 
 def prediction_words(task: GlueTask, logits: np.ndarray) -> list[str]:
-    """Label words of logits [R, C]; for regression the value, cut to the range of the scores."""
-    predictions = predicted_labels(logits)
-    if task.labels is None:
-        return [f'{value:.3f}' for value in np.clip(predictions, *task.score_range)]
-    return [task.labels[number] for number in predictions]
+    """What the leaderboard takes for logits [R, C]: label words, values of regression with three digits."""
+    return [value if isinstance(value, str) else f'{value:.3f}' for value in in_words(task, logits)]
 
 
 def write_predictions(path: Path, task: GlueTask, logits: np.ndarray) -> None:
@@ -37,12 +34,12 @@ def check_predictions(path: Path, task: GlueTask, rows: int) -> None:
     if table['index'].tolist() != [str(number) for number in range(rows)]:
         raise InputError(f'{path}: index must count from 0 to {rows - 1}')
     if task.labels is None:
-        wrong = ~pd.to_numeric(table['prediction'], errors='coerce').between(0, 5)
+        wrong = ~pd.to_numeric(table['prediction'], errors='coerce').between(*task.score_range)
     else:
         wrong = ~table['prediction'].isin(task.labels)
     if wrong.any():
         raise InputError(f'{path}: line {wrong.idxmax() + 2}: prediction {table["prediction"][wrong.idxmax()]!r} is none '
-                         f'of {", ".join(task.labels) if task.labels else "0 to 5"}')
+                         f'of {", ".join(task.labels) if task.labels else " to ".join(map(str, task.score_range))}')
 
 
 def write_zip(path: Path, files: list[Path]) -> None:
