@@ -26,11 +26,6 @@ ARCHITECTURE = 'BertForSequenceClassification'
 HEAD = ('classifier.weight', 'classifier.bias')
 SCORE = 'score'                 # what the one output of regression is called
 
-# task in lower case -> the words that the hub's copy of GLUE, and models made with it, have for labels 0 and 1
-HUB_WORDS = {'cola': ('unacceptable', 'acceptable'), 'sst-2': ('negative', 'positive'),
-             'mrpc': ('not_equivalent', 'equivalent'), 'qqp': ('not_duplicate', 'duplicate'),
-             'wnli': ('not_entailment', 'entailment')}
-
 
 # Out
 
@@ -124,7 +119,7 @@ def output_order(args: argparse.Namespace, folder: Path, task: GlueTask, words: 
         return order
     if not task.labels:
         return [0]
-    for known in (labels, HUB_WORDS.get(task.name.lower(), ())):
+    for known in (labels, task.hub_words):
         order = _order(list(known), words)
         if order is not None:
             return order

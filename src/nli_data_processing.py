@@ -117,6 +117,7 @@ class GlueTask:
     also: tuple[str, ...] = ()                  # other tasks that its model is scored on and predicts: same labels and train
     score_range: tuple[float, float] = (0, 5)   # regression: lowest and highest value
     ptp_thresholds: tuple[float, float] | None = None     # instead of a row of PTP_THRESHOLDS
+    hub_words: tuple[str, ...] = ()             # its labels as the copy of GLUE on Hugging Face's hub has them, where others
     definition: dict | None = field(default=None, compare=False)     # of a task that a file defines: see custom_tasks.py
 
     def __post_init__(self):
@@ -187,15 +188,19 @@ _RTE_COLUMNS = _layouts(('sentence1', 1), ('sentence2', 2), ('label', -1))
 _ROWS = (
     # CoLA's train and dev files have no header, so their columns are found by position
     GlueTask('CoLA', _BINARY, labelled=Layout(Column('sentence', 3), label=Column('label', 1)),
-             unlabelled=Layout(Column('sentence', 1)), metric='mcc', eval_every=100, submission_file='CoLA.tsv'),
+             unlabelled=Layout(Column('sentence', 1)), metric='mcc', eval_every=100, submission_file='CoLA.tsv',
+             hub_words=('unacceptable', 'acceptable')),
     GlueTask('SST-2', _BINARY, labelled=Layout(Column('sentence', 0), label=Column('label', 1)),
-             unlabelled=Layout(Column('sentence', 1)), eval_every=100, submission_file='SST-2.tsv', aliases=('sst2',)),
-    GlueTask('MRPC', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, submission_file='MRPC.tsv'),
+             unlabelled=Layout(Column('sentence', 1)), eval_every=100, submission_file='SST-2.tsv', aliases=('sst2',),
+             hub_words=('negative', 'positive')),
+    GlueTask('MRPC', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, submission_file='MRPC.tsv',
+             hub_words=('not_equivalent', 'equivalent')),
     GlueTask('STS-B', None, **_layouts(('sentence1', 7), ('sentence2', 8), ('score', -1)), metric='corr',
              submission_file='STS-B.tsv', aliases=('stsb',)),
     GlueTask('QQP', _BINARY, labelled=Layout(Column('question1', 3), Column('question2', 4), Column('is_duplicate', 5)),
              unlabelled=Layout(Column('question1', 1), Column('question2', 2)), metric='f1',
-             submission_file='QQP.tsv', skip_short_rows=True),
+             submission_file='QQP.tsv', skip_short_rows=True,
+             hub_words=('not_duplicate', 'duplicate')),
     GlueTask('MNLI', _MNLI_LABELS, **_MNLI_COLUMNS, dev_files=('dev_matched.tsv',), test_files=('test_matched.tsv',),
              submission_file='MNLI-m.tsv', aliases=('mnli-m', 'mnli_m'), also=('MNLI-mm', 'diagnostic')),
     GlueTask('MNLI-mm', _MNLI_LABELS, **_MNLI_COLUMNS, folder='MNLI', dev_files=('dev_mismatched.tsv',),
@@ -204,7 +209,8 @@ _ROWS = (
     GlueTask('QNLI', _RTE_LABELS, **_layouts(('question', 1), ('sentence', 2), ('label', -1)),
              submission_file='QNLI.tsv'),
     GlueTask('RTE', _RTE_LABELS, **_RTE_COLUMNS, eval_every=25, submission_file='RTE.tsv'),
-    GlueTask('WNLI', _BINARY, **_RTE_COLUMNS, submission_file='WNLI.tsv'),
+    GlueTask('WNLI', _BINARY, **_RTE_COLUMNS, submission_file='WNLI.tsv',
+             hub_words=('not_entailment', 'entailment')),
     GlueTask('SNLI', _MNLI_LABELS, **_layouts(('sentence1', 7), ('sentence2', 8), ('gold_label', -1)), skip_label='-'),
     GlueTask('diagnostic', _MNLI_LABELS, unlabelled=_RTE_COLUMNS['unlabelled'], train_files=(), dev_files=(),
              test_files=('diagnostic.tsv', 'AX.tsv'), submission_file='AX.tsv', aliases=('ax',)),
