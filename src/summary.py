@@ -152,7 +152,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 def whole(value: float) -> str:
     """'45,691,392': a number without its fraction; nothing where it is not known."""
-    return '' if math.isnan(value) else f'{round(value):,}'
+    return '' if not math.isfinite(value) else f'{round(value):,}'
 
 
 def points(mean: float, spread: float, signed: bool = False) -> str:

@@ -9,7 +9,7 @@ from scipy.stats import ttest_rel
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from run_glue_benchmark import main
-from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise
+from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise, whole
 
 ACC = {('MRPC', 'pkd'): {1: .70, 2: .72, 3: .74}, ('MRPC', 'sps'): {1: .75, 2: .79, 3: .77},
        ('RTE', 'pkd'): {1: .50, 2: .54}, ('RTE', 'sps'): {1: .53, 2: .55, 3: .99}}
@@ -82,6 +82,7 @@ def test_paired_difference_of_one_seed_has_no_error():
     assert (mean, number) == (1.0, 1) and math.isnan(error)
     assert points(mean, error, signed=True) == '+1.00' and points(-1.234, 0.5) == '-1.23 ± 0.50'
     assert points(math.nan, 1) == ''
+    assert [whole(value) for value in (1234567.0, math.nan, math.inf)] == ['1,234,567', '', '']
 
 
 def test_average_over_tasks_and_depths(results):
