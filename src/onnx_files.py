@@ -78,10 +78,10 @@ def package(name: str) -> ModuleType:
 
 def onnx_model(run: SavedRun, opset: int = OPSET) -> Any:
     """A run's classifier as an onnx.ModelProto in fp32, with what a user must know of the run in its metadata; the run's
-    model is then on the CPU.
+    model is then on the CPU, in evaluation mode.
 
     A layer that runs in several passes is stored once. InputError where it is larger than a file of ONNX can be."""
-    onnx, model = package('onnx'), run.model.cpu().eval()
+    onnx, model = package('onnx'), PaddedClassifier(run.model.cpu()).eval()
     size = 4 * count_parameters(model)
     if size > MOST_BYTES:
         raise InputError(f'{run.folder}: its model has {size:,} bytes, a file of ONNX at most {MOST_BYTES:,}')
@@ -90,7 +90,7 @@ def onnx_model(run: SavedRun, opset: int = OPSET) -> Any:
     # torch's older exporter: it keeps a weight of several passes once, where the newer one (dynamo=True; torch 2.13) stores
     # a transposed copy for each pass, takes 25 times as long, and needs onnxscript
     with torch.no_grad(), warnings.catch_warnings(action='ignore'):
-        torch.onnx.export(PaddedClassifier(model), (ids, torch.ones_like(ids), torch.zeros_like(ids)), file, dynamo=False,
+        torch.onnx.export(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), file, dynamo=False,
                           opset_version=opset, input_names=list(INPUTS), output_names=[OUTPUT],
                           dynamic_axes={**{name: {0: 'batch', 1: 'length'} for name in INPUTS}, OUTPUT: {0: 'batch'}})
     proto = onnx.load_from_string(file.getvalue())
