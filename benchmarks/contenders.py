@@ -31,14 +31,8 @@ def mrpc_train() -> TokenizedSplit:
 
 
 def padded(split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """input_ids, segment_ids, attention_mask [B, T] of rows; T: `length`, or the longest of them."""
-    lengths = split.lengths[rows]
-    position = np.arange(length or lengths.max())
-    mask = position < lengths[:, None]
-    input_ids = np.zeros(mask.shape, np.int64)
-    input_ids[mask] = np.concatenate([split.input_ids[split.starts[row]:split.starts[row + 1]] for row in rows])
-    segment_ids = (position >= split.first_lengths[rows][:, None]) & mask
-    return tuple(torch.from_numpy(values.astype(np.int64)) for values in (input_ids, segment_ids, mask))
+    """TokenizedSplit.padded as tensors."""
+    return tuple(map(torch.from_numpy, split.padded(rows, length)))
 
 
 class Published:

@@ -61,6 +61,16 @@ class TokenizedSplit:
         """The rows with these numbers, which stand by_length, as what BERT reads."""
         return packed_batch(self._tokens(rows), self.first_lengths[rows], self.lengths[rows])
 
+    def padded(self, rows: np.ndarray, length: int | None = None, pad_id: int = 0) -> tuple[np.ndarray, ...]:
+        """input_ids, segment_ids, attention_mask of these rows, int64 [B, T]; T: `length`, or the longest of them."""
+        lengths = self.lengths[rows]
+        position = np.arange(length or lengths.max())
+        mask = position < lengths[:, None]
+        input_ids = np.full(mask.shape, pad_id, np.int64)
+        input_ids[mask] = self._tokens(rows)
+        segment_ids = (position >= self.first_lengths[rows][:, None]) & mask
+        return input_ids, segment_ids.astype(np.int64), mask.astype(np.int64)
+
     def _tokens(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, one after the other."""
         lengths = self.lengths[rows]

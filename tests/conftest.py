@@ -2,6 +2,7 @@
 import contextlib
 import importlib
 import io
+import json
 import logging
 import os
 import resource
@@ -26,7 +27,7 @@ import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from src.checkpoints import save_model  # noqa: E402
-from src.modeling import SequenceClassifier  # noqa: E402
+from src.modeling import SequenceClassifier, load_encoder, parse_passes, wiring  # noqa: E402
 from src.nli_data_processing import SPELLINGS, TASKS, find_task, output_modes, processors  # noqa: E402
 from src.stage_runner import StageRunner  # noqa: E402
 from src.utils import run_script  # noqa: E402
@@ -235,6 +236,32 @@ class Workspace:
         torch.nn.init.normal_(model.classifier.classifier.weight, std=2.0)     # so that it says more than "perhaps"
         save_model(model, self.teacher_folder(config.num_hidden_layers, task), 'BERT', '')
         return model.eval()
+
+
+def rewired(workspace: Workspace, model_type: str, layers: int, name: str, checkpoint: str | None = None,
+            seed: int = 0) -> Path:
+    """A copy, of that name, of the finished run in the workspace's folder MRPC, with another wiring (a model type, or passes
+    as --passes takes them) and random weights, of the encoder a checkpoint's where one is given."""
+    folder = shutil.copytree(workspace.folder / 'MRPC', workspace.folder / name)
+    record = json.loads((folder / 'run.json').read_text())
+    passes = parse_passes(model_type) if model_type[0].isdigit() else wiring(model_type, layers)
+    with workspace.active():
+        source = envs.MODELS_FOLDER / (checkpoint or 'tiny')
+    config = BertConfig.from_json_file(next(source.glob('*config.json')))
+    config = BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes})
+    torch.manual_seed(seed)
+    model = SequenceClassifier(config, 2)
+    with torch.no_grad():
+        for parameter in model.parameters():         # biases and scales too, which all start alike
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    if checkpoint:
+        load_encoder(model.encoder, source / 'model.safetensors')
+    torch.nn.init.normal_(model.classifier.classifier.weight, std=1.0)
+    save_model(model, folder, 'BERT', '_acc')
+    record |= {'layers': layers, 'passes': config.layer_passes()}
+    record['arguments'] |= {'bert_model': checkpoint or 'tiny', 'max_seq_length': 128}
+    (folder / 'run.json').write_text(json.dumps(record))
+    return folder
 
 
 @pytest.fixture(scope='session')

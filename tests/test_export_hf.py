@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, VOCABULARY, full_disk, write_checkpoint
+from conftest import ROOT, VOCABULARY, full_disk, rewired, write_checkpoint
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
 import transformers  # noqa: E402
@@ -16,10 +16,8 @@ from huggingface_hub import ModelCard  # noqa: E402
 from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy  # noqa: E402
 
 import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
 from BERT.pytorch_pretrained_bert.tokenization import load_vocab  # noqa: E402
-from src.checkpoints import save_model  # noqa: E402
-from src.modeling import SequenceClassifier, load_encoder, parse_passes, wiring  # noqa: E402
+from src.modeling import parse_passes, wiring  # noqa: E402
 from src.nli_data_processing import find_task, processors, task_folder  # noqa: E402
 from src.saved_runs import load_run  # noqa: E402
 from src.teacher_outputs import TeacherOutputs  # noqa: E402
@@ -84,27 +82,6 @@ def hf_logits(out, inputs):
         with torch.no_grad():
             logits |= dict(zip(rows, model(**batch).logits.numpy(), strict=True))
     return np.stack([logits[row] for row in sorted(logits)])
-
-
-def rewired(workspace, model_type, layers, name, checkpoint=None, seed=0):
-    """A finished run with another wiring and random weights, or the first layers of a checkpoint, in place of MRPC's."""
-    folder = shutil.copytree(workspace.folder / 'MRPC', workspace.folder / name)
-    record = json.loads((folder / 'run.json').read_text())
-    custom = model_type[0].isdigit()
-    passes = parse_passes(model_type) if custom else wiring(model_type, layers)
-    with workspace.active():
-        config = BertConfig.from_json_file(next((envs.MODELS_FOLDER / (checkpoint or 'tiny')).glob('*config.json')))
-    config = BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes})
-    torch.manual_seed(seed)
-    model = SequenceClassifier(config, 2)
-    if checkpoint:
-        load_encoder(model.encoder, MINILM / 'model.safetensors')
-    torch.nn.init.normal_(model.classifier.classifier.weight, std=1.0)
-    save_model(model, folder, 'BERT', '_acc')
-    record |= {'layers': layers, 'passes': config.layer_passes()}
-    record['arguments'] |= {'bert_model': checkpoint or 'tiny', 'max_seq_length': 128}
-    (folder / 'run.json').write_text(json.dumps(record))
-    return folder
 
 
 @pytest.fixture(scope='module')
