@@ -32,8 +32,8 @@ MOST_BYTES = 2**31          # of a protobuf message, which a file of ONNX is
 
 
 class PaddedClassifier(nn.Module):
-    """A classifier for padded batches in standard operators, where SequenceClassifier has kernels of its own; the weights are
-    that one's, and what it computes too, for positions that attention_mask takes in."""
+    """A classifier for padded batches in standard operators, where SequenceClassifier has kernels of its own; the weights
+    are that one's, and what it computes too, for positions that attention_mask takes in."""
 
     def __init__(self, model: SequenceClassifier):
         super().__init__()

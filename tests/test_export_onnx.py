@@ -1,4 +1,5 @@
-"""scripts/export_onnx.py: what onnxruntime computes from the file is what our model computes; shared weights stand in it once."""
+"""scripts/export_onnx.py: what onnxruntime computes from the file is what our model computes; shared weights stand in it
+once."""
 import json
 import os
 import re
