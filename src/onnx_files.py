@@ -89,7 +89,7 @@ def onnx_model(run: SavedRun, opset: int = OPSET) -> Any:
     ids = torch.full((2, 3), run.setup.tokenizer.unk_id)
     file = io.BytesIO()
     # torch's older exporter: it keeps a weight of several passes once, where the newer one (dynamo=True; torch 2.13) stores
-    # a transposed copy for each pass, takes 25 times as long, and needs onnxscript
+    # a transposed copy for each pass, takes far longer, and needs onnxscript
     with torch.no_grad(), warnings.catch_warnings(action='ignore'):
         torch.onnx.export(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), file, dynamo=False,
                           opset_version=opset, input_names=list(INPUTS), output_names=[OUTPUT],
