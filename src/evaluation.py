@@ -70,6 +70,14 @@ def predict_logits(model: SequenceClassifier, split: TokenizedSplit, batch_size:
     return summed(torch.from_numpy(logits)).numpy()
 
 
+def logits_in_batches(of_rows: Callable[[np.ndarray], np.ndarray], split: TokenizedSplit, batch_size: int) -> np.ndarray:
+    """Logits float32 [R, C] of all rows of a split by a function of a batch's row numbers [B], in batches by length of so
+    many rows each."""
+    rows = split.by_length(np.arange(len(split)))
+    batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
+    return np.concatenate([of_rows(batch) for batch in batches])[np.argsort(rows)]
+
+
 def scores(logits: np.ndarray, labels: np.ndarray, metrics: Callable[[np.ndarray, np.ndarray], dict]) -> dict[str, float]:
     """Metrics of logits [R, C] against labels [R], and `loss`, the mean over the rows."""
     loss = task_loss(torch.from_numpy(logits), torch.from_numpy(labels))

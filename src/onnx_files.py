@@ -20,6 +20,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.modeling import BertLayer, BertSelfAttention
 from BERT.pytorch_pretrained_bert.packing import TokenBatch
 from src.data_processing import TokenizedSplit
+from src.evaluation import logits_in_batches
 from src.hugging_face import SCORE
 from src.modeling import SequenceClassifier, count_parameters
 from src.saved_runs import SavedRun
@@ -32,8 +33,8 @@ MOST_BYTES = 2**31          # of a protobuf message, which a file of ONNX is
 
 
 class PaddedClassifier(nn.Module):
-    """A classifier for padded batches in standard operators, where SequenceClassifier has kernels of its own; the weights
-    are that one's, and what it computes too, for positions that attention_mask takes in."""
+    """A classifier of padded batches in standard operators, where SequenceClassifier has kernels of its own. The weights are
+    that one's, and so is what it computes."""
 
     def __init__(self, model: SequenceClassifier):
         super().__init__()
@@ -88,7 +89,7 @@ def onnx_model(run: SavedRun, opset: int = OPSET) -> Any:
     ids = torch.full((2, 3), run.setup.tokenizer.unk_id)
     file = io.BytesIO()
     # torch's older exporter: it keeps a weight of several passes once, where the newer one (dynamo=True; torch 2.13) stores
-    # a transposed copy for each pass, takes 25 times as long, and needs onnxscript
+    # a transposed copy for each pass, takes far longer, and needs onnxscript
     with torch.no_grad(), warnings.catch_warnings(action='ignore'):
         torch.onnx.export(model, (ids, torch.ones_like(ids), torch.zeros_like(ids)), file, dynamo=False,
                           opset_version=opset, input_names=list(INPUTS), output_names=[OUTPUT],
@@ -149,9 +150,7 @@ class OnnxClassifier:
 
     def logits(self, split: TokenizedSplit, batch_size: int, length: int | None = None) -> np.ndarray:
         """Logits float32 [R, C] of all rows of a split, in batches by length, padded to `length`, or each to its longest."""
-        rows = split.by_length(np.arange(len(split)))
-        batches = [rows[start:start + batch_size] for start in range(0, len(rows), batch_size)]
-        return np.concatenate([self.of_rows(split, batch, length) for batch in batches])[np.argsort(rows)]
+        return logits_in_batches(lambda rows: self.of_rows(split, rows, length), split, batch_size)
 
     def of_rows(self, split: TokenizedSplit, rows: np.ndarray, length: int | None = None) -> np.ndarray:
         """Logits [B, C] of these rows, as one batch."""

@@ -1,4 +1,7 @@
 """The benchmark compares like with like: its published contenders compute what this repository computes."""
+import contextlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -6,9 +9,10 @@ import torch
 from BERT.pytorch_pretrained_bert import BertConfig
 from src.data_processing import TokenizedSplit
 from src.modeling import SequenceClassifier, wiring
+from src.saved_runs import load_run
 
 pytest.importorskip('pytorch_pretrained_bert')
-from benchmarks import benchmark, pipeline, scale  # noqa: E402
+from benchmarks import benchmark, inference, pipeline, scale  # noqa: E402
 from benchmarks.contenders import Ours  # noqa: E402
 
 
@@ -102,3 +106,71 @@ def test_utilisation_counts_every_matrix_product(rows, precision):
     assert found == evaluation
     trained = benchmark.utilisation(ours.step, [np.arange(4)], 1.0, 1.0)
     assert 2.5 * evaluation < trained <= 3 * evaluation
+
+
+@pytest.fixture(scope='module')
+def finished(make_workspace):
+    """A workspace with a teacher and an SPS student of half its layers, in folders of these names."""
+    workspace = make_workspace()
+    for name, *flags in (('teacher',), ('student', '--model_type', 'SPS', '--student_hidden_layers', 1)):
+        workspace.succeed('NLI_KD_training.py', '--bert_model', 'tiny', '--precision', 'fp32', '--num_train_epochs', 12,
+                          '--eval_every', 100, '--learning_rate', '3e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
+                          '--output_dir', workspace.folder / name, *flags)
+    return workspace
+
+
+def test_inference_is_one_table_of_all_runs_in_all_ways(finished):
+    folders = [finished.folder / name for name in ('teacher', 'student')]
+    *lines, last = finished.succeed('benchmarks.inference', *folders, '--turns', 2).out.splitlines()
+    result = json.loads(last)
+    rows = {(row['run'].removeprefix('MRPC/'), row['as']): row for row in result['inference']}
+    assert list(rows) == [(name, kind) for name in ('teacher', 'student') for kind in ('fp32', 'bf16', 'ONNX', 'ONNX int8')]
+    assert len(lines) == 2 + len(rows) and result['threads'] == torch.get_num_threads()
+    for (name, kind), row in rows.items():
+        record = json.loads((finished.folder / name / 'run.json').read_text())
+        assert (row['parameters'], row['passes'], row['turns']) == (record['parameters'], 2, 2)
+        assert row['quartiles'][0] <= row['sentences_a_second'] <= row['quartiles'][1]
+        if kind in ('fp32', 'ONNX'):
+            assert row['score'] == pytest.approx(record['dev_saved']['f1'], abs=1e-4) and row['score'] > 0.75
+        assert any(cell in line for line in lines for cell in [f'| MRPC/{name} | {kind} | {record["layers"]} | 2 |'])
+    saved = sum((folders[0] / f'BERT.{part}_acc.pkl').stat().st_size for part in ('encoder', 'cls'))
+    assert rows['teacher', 'fp32']['mb'] == round(saved / 1e6, 1)
+
+
+def test_inference_of_all_contenders_is_of_the_same_model(finished, tmp_path):
+    with finished.active(), contextlib.ExitStack() as stack:
+        run = load_run(finished.folder / 'student')
+        dev, contenders = run.tokens(run.task, 'dev'), inference.contenders_of(run, tmp_path, stack)
+        found = {each.kind: each.logits(dev) for each in contenders}
+        wanted = run.logits(dev)
+    sizes = {each.kind: each.size for each in contenders}
+    for kind, near in (('fp32', 1e-5), ('bf16', 0.1), ('ONNX', 1e-5), ('ONNX int8', 0.2)):
+        np.testing.assert_allclose(found[kind], wanted, atol=near, rtol=0, err_msg=kind)
+    assert len({logits.tobytes() for logits in found.values()}) == 4              # none stands in for another
+    assert sizes['fp32'] == sizes['bf16'] and sizes['ONNX int8'] < sizes['ONNX']
+
+
+def test_speed_of_inference_is_rows_by_time(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, 'ROWS', 8)
+    clock, seen = iter(range(0, 2000, 2)), []
+    with finished.active():
+        run = load_run(finished.folder / 'teacher')
+
+        def contender(name):
+            def logits(split):
+                seen.append((name, len(split)))
+                return run.logits(split)
+            return inference.Contender(run, name, 2_000_000, logits)
+
+        monkeypatch.setattr(benchmark.time, 'perf_counter', lambda: next(clock))           # each turn takes 2 s
+        found = inference.measure({name: contender(name) for name in 'ab'}, 3)
+    for row in found.values():
+        assert (row['sentences_a_second'], row['quartiles'], row['mb']) == (4.0, [4.0, 4.0], 2.0)
+    assert seen == [*[(name, 8) for name in 'baabbaabba'], ('a', 30), ('b', 30)]
+
+
+def test_inference_tells_what_is_wrong(finished, tmp_path):
+    for flags, words in (([finished.folder / 'teacher'] * 2, 'each run once'), ([tmp_path], 'no finished run'),
+                         ([finished.folder / 'teacher', '--turns', 0], '--turns 0'), ([], 'RUN_FOLDER')):
+        outcome = finished.call('benchmarks.inference', *flags)
+        assert outcome.code == 2 and words in outcome.err and outcome.err.count('\n') == 1

@@ -474,3 +474,14 @@ def test_fractions_that_are_named_do_fit(rows):
     lowest, highest = (float(word) for word in str(caught.value).split('give ')[1].split(' to '))
     for fraction in (lowest, highest):
         assert all(map(len, hold_out(labels, fraction, 0)))
+
+
+def test_rows_as_padded_arrays():
+    split = TokenizedSplit('MRPC', 'dev', np.arange(10, 19, dtype=np.int32), np.array([2, 4, 3], np.int32),
+                           np.array([1, 2, 3], np.int32), np.zeros(3), 'none', 8)
+    input_ids, segment_ids, mask = split.padded(np.array([2, 0]), 5, pad_id=7)
+    assert input_ids.tolist() == [[16, 17, 18, 7, 7], [10, 11, 7, 7, 7]]
+    assert segment_ids.tolist() == [[0, 0, 0, 0, 0], [0, 1, 0, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
+    assert {part.dtype for part in (input_ids, segment_ids, mask)} == {np.dtype(np.int64)}
+    assert split.padded(np.array([1, 2]))[0].tolist() == [[12, 13, 14, 15], [16, 17, 18, 0]]

@@ -1,5 +1,4 @@
-"""scripts/export_onnx.py: what onnxruntime computes from the file is what our model computes; shared weights stand in it
-once."""
+"""scripts/export_onnx.py: from its files onnxruntime computes what our model does; shared layers stand in them once."""
 import json
 import os
 import re
