@@ -6,7 +6,7 @@
 
 A part is one or more calls of `run_glue_benchmark.py --mode compare` with one table, and a summary of it:
 data/outputs/study/{part}/results.csv and summary.md. Parts that choose settings use seeds of their own, and a holdout of the
-training set: dev is not looked at. What they chose is in src/recommended_settings.py, which the other parts go by.
+training set: dev is not looked at. The other parts go by what they chose: in src/recommended_settings.py, or in PTP below.
 """
 import argparse
 import os
