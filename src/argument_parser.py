@@ -104,7 +104,7 @@ FLAGS = [
     Flag('layer_initialization', none_or(_integers), None, FITTING, "checkpoint layer, 1-based, that starts each layer"),
     Flag('freeze_layer', none_or(_integers), None, FITTING, 'layers, 1-based, that are not trained'),
     Flag('ptp_threshold', none_or(str), None, (PTP,),
-         't (both thresholds), t1,t2, or median; None: the table of nli_data_processing.py'),
+         't1 alone, t1,t2, or median; what is left out: the table of nli_data_processing.py'),
     Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
     Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations; None: the task's own"),
@@ -208,8 +208,9 @@ def parse(script: str, description: str, argv: list[str] | None = None,
         defaults = defaults | recommended_settings(script, vars(args))
     parser = _parser(script, description, defaults)
     args = parser.parse_args(argv)
-    args.given = _given(parser, argv)
-    problems += parser.problems + _problems(args)
+    problems += parser.problems                # before the parser parses again
+    args.given = _given(_parser(script, description, defaults), argv)
+    problems += _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name

@@ -81,8 +81,9 @@ class Layout:
         if positions is not None:
             return positions, True
         positions = [column.position for column in self.columns]
-        # Without labels to check, only the header tells a right file from a wrong one
-        if None in positions or (self.header is None and self.label is None):
+        # Without labels to check, only a header tells a right file from a wrong one; or a copy without one has GLUE's index
+        untold = self.header is None and self.label is None and not row.cells[0].strip().isdecimal()
+        if None in positions or untold:
             raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells)))
         return positions, bool(self.header)
 
@@ -458,8 +459,8 @@ def compute_metrics(task_name: str, preds: np.ndarray, labels: np.ndarray) -> di
 # PTP: Pretraining with Teacher's Predictions (Pea-KD)
 
 
-def parse_ptp_threshold(override: str | None) -> tuple[float, float] | None:
-    """The value of --ptp_threshold as (t1, t2): '0.95,0.75', or one number for both; None for None and 'median'.
+def parse_ptp_threshold(override: str | None) -> tuple[float, float | None] | None:
+    """The value of --ptp_threshold as (t1, t2): '0.95,0.75', or '0.95' for t1 alone; None for None and 'median'.
 
     Raises InputError for anything else and for values outside [0, 1]."""
     text = 'median' if override is None else str(override).strip().lower()
@@ -471,33 +472,38 @@ def parse_ptp_threshold(override: str | None) -> tuple[float, float] | None:
         values = []
     if len(values) not in (1, 2) or not all(0 <= value <= 1 for value in values):
         raise InputError(f"--ptp_threshold {override!r} must be 't', 't1,t2' with values from 0 to 1, or 'median'")
-    return values[0], values[-1]
+    return values[0], values[1] if len(values) == 2 else None
 
 
 def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
                    correct: np.ndarray) -> tuple[float, float]:
     """(t1, t2), the confidence above which a correct (t1) or a wrong (t2) prediction counts as confident.
 
-    override: the value of --ptp_threshold (see `parse_ptp_threshold`); None takes the task's row of PTP_THRESHOLDS, or
-    the medians where it has none. confidence [N]: the teacher's largest softmax probability on each training row;
-    correct [N]: whether it was right. The medians, by which Pea-KD defines the method: t1 of the correct rows, t2 of
-    the wrong ones. Where there are no such rows, the median of all rows stands in, so that the threshold still
-    divides the dev set at the teacher's usual confidence. Raises InputError for regression tasks and for bad values.
+    override: the value of --ptp_threshold (see `parse_ptp_threshold`); what it leaves out is that of the task's row of
+    PTP_THRESHOLDS, or the median where it has none. confidence [N]: the teacher's largest softmax probability on each
+    training row; correct [N]: whether it was right. The medians, by which Pea-KD defines the method: t1 of the correct
+    rows, t2 of the wrong ones. Where there are no such rows, the median of all rows stands in, so that the threshold
+    still divides the dev set at the teacher's usual confidence. Raises InputError for regression tasks and for bad values.
     """
     task = find_task(task_name)
     if task.output_mode == 'regression':
         raise InputError(f'--task {task.name} is regression: PTP needs predictions that are right or wrong')
     given = parse_ptp_threshold(override)
-    if given is None and override is None:
-        given = task.ptp_thresholds or PTP_THRESHOLDS.get(task.name.lower())
-    if given is not None:
-        return given
+    medians = override is not None and given is None
+    thresholds = [None, None] if medians else list(published_thresholds(task))
+    for number, value in enumerate(given or ()):
+        thresholds[number] = thresholds[number] if value is None else value
     confidence, correct = _ptp_rows(confidence, correct)
-    if not confidence.size:
+    if None in thresholds and not confidence.size:
         raise InputError('--ptp_threshold median: there are no rows to take a median of')
-    t1, t2 = (float(np.median(rows if rows.size else confidence))
-              for rows in (confidence[correct], confidence[~correct]))
+    t1, t2 = (float(np.median(rows if rows.size else confidence)) if threshold is None else threshold
+              for threshold, rows in zip(thresholds, (confidence[correct], confidence[~correct]), strict=True))
     return t1, t2
+
+
+def published_thresholds(task: GlueTask) -> tuple[float | None, float | None]:
+    """(t1, t2) of the task's own definition or of PTP_THRESHOLDS; None where the medians hold."""
+    return task.ptp_thresholds or PTP_THRESHOLDS.get(task.name.lower(), (None, None))
 
 
 def ptp_labels(confidence: np.ndarray, correct: np.ndarray, thresholds: tuple[float, float]) -> np.ndarray:

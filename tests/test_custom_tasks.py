@@ -113,7 +113,7 @@ def test_columns_by_position_and_thresholds(tmp_path):
         'acc': 0.5, 'f1': pytest.approx(2 / 3), 'acc_and_f1': pytest.approx(7 / 12)}
     rows = np.array([0.6, 0.9]), np.array([True, False])
     assert ptp_thresholds('moods_2', None, *rows) == (0.75, 0.5)
-    assert ptp_thresholds('moods_2', '0.1', *rows) == (0.1, 0.1)
+    assert ptp_thresholds('moods_2', '0.1', *rows) == (0.1, 0.5)
     assert ptp_thresholds('moods_2', 'median', *rows) == (0.6, 0.9)
     with pytest.raises(InputError, match=f'--task moods_2 has no test set; {tmp_path / "task.json"} names the files'):
         reader.get_test_examples(tmp_path)

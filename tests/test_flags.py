@@ -282,6 +282,8 @@ def test_all_problems_stand_in_one_message():
                  "--beta 'high': must be a number", "--fc_layer_idx '1;': must be whole numbers", "--loss_scale 'x'",
                  "--eval_every '1.5': must be a whole number, or None", '--no_such_flag 7: no such flag'):
         assert part in message, part
+    problems = message.split('; ')
+    assert len(problems) == len(set(problems))
 
 
 @pytest.mark.parametrize('script', DEFAULTS)

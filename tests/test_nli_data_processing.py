@@ -270,9 +270,11 @@ def test_bad_rows_name_file_line_and_what_was_expected(tmp_path, task, content, 
     assert '\n' not in message and len(message) < len(str(tmp_path)) + 250
 
 
-def test_a_test_file_needs_its_header(tmp_path):
-    with pytest.raises(InputError, match="line 1: expected a header with 'sentence1', 'sentence2', found '0"):
-        read('RTE', 'test', write(tmp_path, 'test.tsv', '0\ta\tb\n'))
+def test_a_test_file_needs_its_header_or_the_index(tmp_path):
+    with pytest.raises(InputError, match="line 1: expected a header with 'sentence1', 'sentence2', found 'id"):
+        read('RTE', 'test', write(tmp_path, 'test.tsv', 'id\tfirst\tsecond\n0\ta\tb\n'))
+    examples = read('RTE', 'test', write(tmp_path, 'test.tsv', '0\ta\tb\n1\tc\td\n'))
+    assert [(example.text_a, example.text_b, example.label) for example in examples] == [('a', 'b', None), ('c', 'd', None)]
 
 
 def test_missing_and_empty_files_say_how_to_get_them(tmp_path):
@@ -446,7 +448,8 @@ def test_thresholds_of_other_tasks_are_medians(rows):
 
 def test_threshold_override():
     rows = np.array([.5, .6]), np.array([True, False])
-    assert ptp_thresholds('mrpc', '0.8', *rows) == (.8, .8)
+    assert ptp_thresholds('mrpc', '0.8', *rows) == (.8, .75)
+    assert ptp_thresholds('qqp', '0.8', *rows) == (.8, .6)
     assert ptp_thresholds('mrpc', '0.9, 0.7', *rows) == (.9, .7)
     assert ptp_thresholds('mrpc', ' Median', *rows) == (.5, .6)
     for wrong in ('1.1', '-0.1,0.5', '0.5,2', 'nan', '', 'medium', '0.1,0.2,0.3', '0.8,'):
