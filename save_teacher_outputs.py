@@ -102,11 +102,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     if args.teacher_model:
         model, source, outputs = load_hf_teacher(args, setup.checkpoint, setup.config, task)
         return model, teacher_marks(source, source) | {'teacher': setup.checkpoint.name, 'outputs': outputs}
-    folder = teacher_folder(task, args.teacher_hidden_layers)
-    if args.load_model is None and args.cls_checkpoint is None:
-        files = best_saved(folder)
-    else:
-        files = teacher_files(args, folder)
+    files = teacher_files(args, teacher_folder(task, args.teacher_hidden_layers))
     check_plain(files[0].parent)
     check_same_labels(task, files[1].parent)
     logger.info('teacher: %s, %s', *files)
@@ -118,8 +114,12 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
 
 
 def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
-    """The two files that flags or constants name; where one is not named, it is the other's neighbour."""
-    encoder, classifier = args.load_model, args.cls_checkpoint
+    """The two files that flags name, or, without a flag, constants; where one is not named, it is the other's neighbour,
+    and where none is, they are the best pair of the folder."""
+    flags = [name for name in ('load_model', 'cls_checkpoint') if name in args.given] or ('load_model', 'cls_checkpoint')
+    encoder, classifier = (getattr(args, name) if name in flags else None for name in ('load_model', 'cls_checkpoint'))
+    if encoder is None and classifier is None:
+        return best_saved(folder)
     encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
     classifier = classifier or neighbour('encoder_checkpoint', encoder, '.encoder', '.cls', 'cls_checkpoint')
     return tuple(find_checkpoint(flag, name, [folder])

@@ -130,14 +130,17 @@ def save_teacher_outputs(flags: list[str]) -> None:
     args = parse(TEACHER, '', flags)
     task = find_task(args.task)
     path = result_file(task, LAYERS, patient=True)
-    marks = teacher_marks(*best_saved(teacher_folder(task, LAYERS)))
+    encoder, classifier = best_saved(teacher_folder(task, LAYERS))
+    marks = teacher_marks(encoder, classifier)
     with contextlib.suppress(InputError, FileNotFoundError):
         outputs = TeacherOutputs.open(path)
         outputs.check('train', _train_split(args))
         if marks.items() <= outputs.metadata.items():
             print(f'done before: {TEACHER} in {path}')
             return
-    _call(TEACHER, *flags, check=True)
+    # Nothing is left to the script's constants, which may have been edited.
+    _call(TEACHER, *flags, '--encoder_checkpoint', str(encoder), '--cls_checkpoint', str(classifier), '--all_layers', 'True',
+          check=True)
 
 
 def report(task, runs: dict[str, Path]) -> None:

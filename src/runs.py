@@ -27,7 +27,7 @@ from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, task_folder
+from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, published_thresholds, task_folder
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
@@ -99,10 +99,24 @@ def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[
     return seed
 
 
+def passes_of(args: argparse.Namespace, layers: int) -> list[list] | None:
+    """The passes that the flags ask for; None: each layer once."""
+    return parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
+
+
+def constants_used(args: argparse.Namespace, task: GlueTask) -> dict[str, list]:
+    """What constants that users may edit make of a training script's flags: REPEATED_LAYERS the passes, PTP_THRESHOLDS the
+    thresholds. A run made with other ones is another run."""
+    used = {'REPEATED_LAYERS': args.student_hidden_layers and passes_of(args, args.student_hidden_layers)}
+    if 'PTP_seed' in args:
+        used['PTP_THRESHOLDS'] = list(published_thresholds(task))      # as JSON gives it back
+    return {name: value for name, value in used.items() if value is not None}
+
+
 def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
     """The checkpoint's shape with the layers and the wiring that the flags ask for."""
     layers = args.student_hidden_layers or config.num_hidden_layers
-    passes = parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
+    passes = passes_of(args, layers)
     problems = [f'--freeze_layer {layer}: the model has {layers} layers' for layer in args.freeze_layer or []
                 if layer > layers]
     if len(args.layer_initialization or range(layers)) != layers:
@@ -167,10 +181,10 @@ def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
 
 
 def input_marks(args: argparse.Namespace, task: GlueTask, train: TokenizedSplit, teacher: TeacherOutputs | None) -> dict:
-    """What a run was made from, beside its flags: hashes of its rows, its starting weights and its teacher."""
+    """What made a run, beside its flags: hashes of its rows, its starting weights and its teacher, and constants."""
     start = args.load_model and sha256_of(find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
     return {'rows': train.identity()['order of rows'], 'load_model': start,
-            'teacher': teacher and teacher.fingerprint()}
+            'teacher': teacher and teacher.fingerprint(), 'constants': constants_used(args, task)}
 
 
 def teacher_folder(task: GlueTask, layers: int) -> Path:

@@ -25,11 +25,13 @@ def sentences_a_second(folder: Path) -> int:
 
 
 def kept_speed(folder: Path) -> int | None:
-    """The speed that is kept beside a finished run, or None; that of an earlier run in the folder does not count."""
+    """The speed that is kept beside a finished run, or None; that of an earlier run in the folder does not count, nor
+    what is no number."""
     path = folder / SPEED_FILE
     if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
         return None
-    return int(path.read_text())
+    text = path.read_bytes()[:20].strip()
+    return int(text) if text.isdigit() else None
 
 
 def can_tell_speed(folder: Path) -> bool:

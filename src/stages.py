@@ -16,7 +16,7 @@ from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
 from src.grid import COMMON, METHODS, OF_THE_START, OWN, RANK, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
 from src.nli_data_processing import find_task
-from src.runs import NOT_CONFIGURATION, model_name
+from src.runs import NOT_CONFIGURATION, constants_used, model_name
 from src.training_state import flat
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
@@ -59,10 +59,14 @@ class Stage:
         """Eight letters that tell it from stages that compute something else.
 
         Flags with their default value do not count, so that old runs stay what they are when the scripts get a new flag.
-        When a default changes, runs made with the old one pass for runs with the new one: remove them."""
+        When a default changes, runs made with the old one pass for runs with the new one: remove them. Constants that users
+        may edit do count."""
         arguments = {name: value for name, value in flat(self.changed).items()
                      if name not in NOT_CONFIGURATION or name.endswith('_seed')}
-        return _short_hash([self.script, arguments, self.mark, self.criterion, [need.digest for need in self.needs]])
+        trains = self.kind not in RESULT_FILES
+        constants = constants_used(self.arguments, find_task(self.arguments.task)) if trains else {}
+        return _short_hash([self.script, arguments | constants, self.mark, self.criterion,
+                            [need.digest for need in self.needs]])
 
     @cached_property
     def changed(self) -> dict[str, Any]:
@@ -170,14 +174,16 @@ def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
     settings = _settings(cell, 'teacher', INHERITED)
     flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
     name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}'
-    of_fold, logits_alone = {}, {}
+    of_fold = {}
     if fold:
         name += f'_fold{fold.replace("/", "of")}'
-        of_fold, logits_alone = {'fold': fold}, {'all_layers': False}
+        of_fold = {'fold': fold}
     teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | KEEP_BEST_LOSS | grid.common
                      | settings | of_fold, grid, cell, ())
     settings = {name: value for name, value in settings.items() if name in INHERITED}
-    flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers} | settings | logits_alone
+    # Named even where it is the default: the script's constants, which may have been edited, go before that. Of a fold's
+    # teacher only the labels of PTP are made, of its logits.
+    flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers, 'all_layers': not fold} | settings
     return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
                   TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
 

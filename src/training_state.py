@@ -28,7 +28,7 @@ COUNTED = {'steps': int, 'seconds': float, 'log_bytes': dict}
 # Arguments that change nothing in what is computed; the seed itself is compared, however it was chosen.
 NEUTRAL = ('output_dir', 'log_every_step', 'checkpoint_every', 'report_to', 'train_seed', 'PTP_seed', 'task_config.file')
 CODE = ('*.py', 'src/*.py', 'BERT/pytorch_pretrained_bert/*.py')      # what a run computes with; envs.py is the user's
-WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'inputs.': 'the hash of '}
+WORDS = {'arguments.': '--', 'versions.': 'the version of ', 'code.': '', 'inputs.constants.': '', 'inputs.': 'the hash of '}
 
 
 def parse_period(text: str) -> tuple[int | None, float | None]:

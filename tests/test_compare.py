@@ -24,14 +24,14 @@ from conftest import ROOT
 import envs
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src import argument_parser
+from src import argument_parser, modeling, nli_data_processing
 from src import compare as compare_module
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import best_saved
 from src.compare import scores_of, source_marks
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
-from src.speed import SPEED_FILE
+from src.speed import SPEED_FILE, kept_speed
 from src.stage_runner import LOG, StageRunner, _end_with
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
@@ -224,6 +224,27 @@ def test_a_new_flag_with_a_default_leaves_runs_what_they_are(monkeypatch):
         'novelty', float, 0.5, argument_parser.EVERY, 'for a test')])
     assert [stage.folder for stage in plan(methods=tuple(METHODS)).values()] == old
     assert len({folder.name.rpartition('_')[2] for folder in old}) == len(METHODS)
+
+
+def test_constants_that_users_edit_make_other_runs(monkeypatch):
+    """Thresholds those of PTP, which layers run twice all that share layers; none a teacher."""
+    def folders():
+        return {stage.name: stage.folder for student in plan(methods=tuple(METHODS)).values()
+                for stage in (student, student.need('ptp'), student.need('teacher')) if stage}
+
+    def changed():
+        return {name for name, folder in folders().items() if folder != before[name]}
+    before = folders()
+    monkeypatch.setitem(nli_data_processing.PTP_THRESHOLDS, 'mrpc', (0.9, 0.7))
+    assert changed() == {'ptp_3layer_seed1', 'sps+ptp_3layer_seed1', 'Original_3layer_seed1', 'SPS_3layer_seed1'}
+    monkeypatch.setitem(nli_data_processing.PTP_THRESHOLDS, 'mrpc', (0.95, 0.75))
+    assert changed() == set()
+    monkeypatch.setitem(modeling.REPEATED_LAYERS, 3, [1, 2])
+    assert changed() == {'sps_3layer_seed1', 'sps_no_shuffle_3layer_seed1', 'sps+ptp_3layer_seed1', 'SPS_3layer_seed1'}
+
+
+def test_a_dump_leaves_nothing_to_constants():
+    assert given(only().need('dump'))['all_layers'] == 'True'
 
 
 def test_where_a_student_starts_is_for_ptp_to_say():
@@ -514,6 +535,15 @@ def test_missing_speeds_are_measured_without_training_again(again, calls):
     kept = {str(path.parent.relative_to(folder_of(again))) for path in folder_of(again).glob('runs/*/*/BERT.*.pkl')}
     assert {row['run'] for row in rows_of(again) if row['sentences_a_second']} == kept and len(kept) == 1
     assert table_of(again) == wanted
+
+
+@pytest.mark.parametrize('damaged', [b'', b'fast', b'12\xff', b'-3'])
+def test_a_speed_that_is_no_number_was_not_measured(tmp_path, damaged):
+    (tmp_path / 'run.json').write_text('{}')
+    (tmp_path / SPEED_FILE).write_bytes(b'123')
+    assert kept_speed(tmp_path) == 123
+    (tmp_path / SPEED_FILE).write_bytes(damaged)
+    assert kept_speed(tmp_path) is None
 
 
 def test_speeds_are_measured_while_nothing_else_runs(workspace, monkeypatch):

@@ -350,6 +350,11 @@ def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
     assert 'BERT.encoder_loss.pkl' in out and 'BERT.cls_loss.pkl' in out
     out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'BERT.encoder.pkl').out
     assert 'BERT.encoder.pkl' in out and 'BERT.cls.pkl' in out
+    monkeypatch.setattr(script, 'CLASSIFIER_FILE', 'BERT.cls_loss.pkl')
+    out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'BERT.encoder_acc.pkl').out
+    assert 'BERT.encoder_acc.pkl' in out and 'BERT.cls_acc.pkl' in out      # a flag's neighbour goes before a constant
+    out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'None').out
+    assert 'BERT.encoder_acc.pkl' in out and 'BERT.cls_acc.pkl' in out
     out = workspace.succeed(SCRIPT, *FLAGS, '--cls_checkpoint', folder / 'BERT.cls.pkl',
                             '--teacher_prediction', tmp_path / 'elsewhere.pkl').out
     assert 'BERT.cls.pkl' in out and TeacherOutputs.open(tmp_path / 'elsewhere.pkl').split('dev')
