@@ -151,6 +151,7 @@ def define_tasks(files: list[str]) -> list[GlueTask]:
 def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
     tasks_flags(parser)
+    parser.set_defaults(tasks=(save_teacher_outputs.TASK,))
     parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(None,), help='depths of teachers (12)')
 
 
@@ -234,7 +235,7 @@ def sum_up(args: argparse.Namespace, _) -> None:
 def run_flags(parser: Parser) -> None:
     """Flags of --mode evaluate and --mode submit."""
     parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER',
-                        help='run folders; all under the outputs folder, of compare the students whose weights it kept')
+                        help='run folders; all under the outputs folder that have weights, but for teachers of compare')
     parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
 
 

@@ -191,7 +191,11 @@ class RunLog:
         for path in filter(Path.exists, (self.train_file, self.eval_file)):
             with open(path, encoding='utf-8', newline='') as file:
                 rows += [(path, row) for row in csv.DictReader(file)]
-        return sorted(rows, key=lambda row: int(row[1]['global_steps']))
+        try:
+            return sorted(rows, key=lambda row: int(row[1]['global_steps']))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(f'--resume: {self.train_file} or {self.eval_file} is not a log of this run: a row without a '
+                             'number of steps; leave --report_to out, or --resume to start anew') from None
 
     def _report(self, path: Path, row: dict, again: bool = False) -> None:
         """Give a row to the reporters; again: only to those that want it once more."""

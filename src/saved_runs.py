@@ -92,11 +92,16 @@ def load_run(folder: Path) -> SavedRun:
 
 
 def finished_runs() -> list[Path]:
-    """Folders of all finished runs of NLI_KD_training.py under the outputs folder: of a comparison, those of its students
-    whose weights it has kept."""
-    records = [*envs.HOME_OUTPUT_FOLDER.glob('*/*/run.json'), *envs.STUDENT_FOLDER.glob('*/*/run.json')]
-    records += [path for path in envs.COMPARE_FOLDER.glob('runs/*/*/run.json') if has_weights(path.parent)]
-    return sorted(path.parent for path in records)
+    """Folders of all finished runs of NLI_KD_training.py under the outputs folder whose weights are there; teachers of
+    comparisons are not among them."""
+    folders = sorted({path.parent for root in (envs.OUTPUTS_FOLDER, envs.HOME_OUTPUT_FOLDER, envs.STUDENT_FOLDER,
+                                               envs.COMPARE_FOLDER) for path in root.rglob('run.json')})
+    return [folder for folder in folders if has_weights(folder) and not _is_comparisons_teacher(folder)]
+
+
+def _is_comparisons_teacher(folder: Path) -> bool:
+    root = folder.parents[2]                       # root/teachers/TASK/NAME; see stages.py
+    return folder.parents[1].name == 'teachers' and (root / 'results.csv').is_file()
 
 
 def has_weights(folder: Path) -> bool:

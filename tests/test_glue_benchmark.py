@@ -1,5 +1,6 @@
 """run_glue_benchmark.py: saved runs score as in training, and the leaderboard's files are as the leaderboard wants them."""
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -7,8 +8,10 @@ import pandas as pd
 import pytest
 from conftest import write_task
 
+import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.nli_data_processing import find_task
+from src.saved_runs import finished_runs
 from src.submission import check_predictions, prediction_words, write_predictions
 
 TRAIN, BENCHMARK = 'NLI_KD_training.py', 'run_glue_benchmark.py'
@@ -67,6 +70,22 @@ def test_chosen_runs(trained, tmp_path):
     teacher = trained.teacher_folder()
     outcome = trained.call(BENCHMARK, '--mode', 'submit', '--runs', student, teacher, '--output_dir', tmp_path)
     assert outcome.code == 2 and 'both predict MRPC.tsv' in outcome.err
+
+
+def test_runs_are_found_wherever_they_are_under_the_outputs(trained, tmp_path, monkeypatch):
+    """But not those whose weights are gone, PTP's, or teachers of a comparison."""
+    outputs = tmp_path / 'outputs'
+    for name in ('HOME_OUTPUT_FOLDER', 'STUDENT_FOLDER', 'COMPARE_FOLDER', 'OUTPUTS_FOLDER'):
+        monkeypatch.setattr(envs, name, outputs)
+    places = ('teachers/1', 'study/mrpc/runs/MRPC/pkd_1', 'study/mrpc/teachers/MRPC/6layer', 'KD/MRPC/gone')
+    for place in places:
+        shutil.copytree(trained.teacher_folder(), outputs / place)
+    (outputs / 'study/mrpc/results.csv').touch()
+    for path in (outputs / 'KD/MRPC/gone').glob('BERT.*'):
+        path.unlink()
+    (outputs / 'KD/MRPC/PTP.SPS_1layer').mkdir()
+    (outputs / 'KD/MRPC/PTP.SPS_1layer/run.json').write_text('{"ptp_counts": {}}')
+    assert finished_runs() == [outputs / place for place in sorted(places[:2])]
 
 
 def test_no_runs(workspace, tmp_path):

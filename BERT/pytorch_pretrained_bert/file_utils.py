@@ -107,22 +107,21 @@ def _one_of(folder: Path, names: tuple[str, ...], what: str) -> Path:
         if path.is_file():
             if path.stat().st_size == 0:
                 raise InputError(f'{path} is empty (0 bytes): the {what} was not written out or copied in full')
-            _check_sum(path)
+            if not has_right_sum(path):
+                raise InputError(f'{path}: its SHA-256 is not that of {SUMS_NAME} beside it: damaged; fetch it again, or, '
+                                 f'if it was changed on purpose, take its line out of {SUMS_NAME}')
             return path
     raise FileNotFoundError(f'checkpoint folder {folder} holds no {what}: expected {" or ".join(names)}')
 
 
-def _check_sum(path: Path) -> None:
-    """InputError where the folder's SHA256SUMS has another sum for a file; a file that it does not name may be any."""
+def has_right_sum(path: Path) -> bool:
+    """Whether a file is what the SHA256SUMS of its folder says; one that it does not name may be any."""
     sums = path.with_name(SUMS_NAME)
     if not sums.is_file():
-        return
+        return True
     text = sums.read_text(encoding='utf-8', errors='replace')
     known = {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
-    expected = known.get(path.name)
-    if expected and sha256_of(path) != expected:
-        raise InputError(f'{path}: its SHA-256 is not that of {SUMS_NAME} beside it: damaged; fetch it again, or, if it was '
-                         f'changed on purpose, take its line out of {SUMS_NAME}')
+    return path.name not in known or sha256_of(path) == known[path.name]
 
 
 def write_sums(folder: str | os.PathLike, names: Iterable[str]) -> None:

