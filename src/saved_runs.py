@@ -1,5 +1,6 @@
 """Runs that have ended: finding them, loading their models, predicting with them."""
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
-from src.utils import PRECISIONS
+from src.utils import PRECISIONS, choose_device
+
+logger = logging.getLogger(__name__)
 
 # What is used of run.json, and of which kind it is: to choose among runs, and to load one
 CHOOSING = {'task': str, 'metric': str, 'arguments.holdout': (int, float), 'arguments.holdout_seed': int}
@@ -79,7 +82,7 @@ def load_run(folder: Path) -> SavedRun:
     check_kinds(folder, record, LOADING)
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
-    args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
+    args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
     task, setup = task_of_run(folder, record), set_up(args)
     tell_changes(task, str(folder))
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
@@ -89,6 +92,15 @@ def load_run(folder: Path) -> SavedRun:
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
+
+
+def usable_precision(folder: Path, precision: str) -> str:
+    """The precision in which the model of a folder's run computes here: the run's own, but fp32 for fp16 without CUDA."""
+    if precision != 'fp16' or choose_device().type == 'cuda':
+        return precision
+    logger.warning('warning: the run in %s was made in fp16, which needs a CUDA device, and there is none: its model '
+                   'computes in fp32', folder)
+    return 'fp32'
 
 
 def finished_runs() -> list[Path]:

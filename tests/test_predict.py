@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT, own_tables
 from scipy.special import softmax
 from test_custom_tasks import SCORED, SINGLE, write_own
@@ -78,6 +79,20 @@ def test_as_submitted(runs, task, tmp_path):
     expected = softmax(run_logits(runs, task, 'test').astype(np.float64), axis=1)
     np.testing.assert_allclose(table.iloc[:, 3:].to_numpy(float), expected, atol=5.1e-7)
     assert len({*table['prediction']}) > 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_a_run_made_in_fp16_computes_in_fp32_without_cuda(runs, tmp_path):
+    workspace = runs.copy(tmp_path / 'workspace')
+    path = workspace.teacher_folder() / 'run.json'
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {'precision': 'fp16', 'arguments': record['arguments'] | {'precision': 'fp16'}}))
+    source = ('--input', test_file(workspace, 'MRPC'))
+    log = workspace.succeed(PREDICT, *model(workspace), *source, '--output', tmp_path / 'out').out
+    told = [line for line in log.splitlines() if 'fp16' in line]
+    assert len(told) == 1 and str(path.parent) in told[0] and 'fp32' in told[0]
+    assert (tmp_path / 'out').read_text() == runs.succeed(PREDICT, *model(runs), *source).out
+    workspace.succeed(BENCHMARK, '--mode', 'submit', '--runs', path.parent, '--output_dir', tmp_path / 'submitted')
 
 
 @pytest.mark.parametrize('rows', [1, 3, 20, 4096])
