@@ -195,13 +195,18 @@ def model_name(args: argparse.Namespace, layers: int) -> str:
     return f'{wiring}_{layers}layer' + (f'_rank{args.embedding_rank}' if args.embedding_rank else '')
 
 
+def made_by_ptp(load_model: str | None) -> bool:
+    """Whether --load_model names an encoder of PTP.py's, by what its name begins with."""
+    return bool(load_model) and Path(load_model).name.startswith('PTP.')
+
+
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """A student's folder: one for each configuration and seed."""
     # What is None is left out, so that a new flag, not given, changes no name
     configuration = {name: value for name, value in flat(vars(args)).items()
                      if name not in NOT_CONFIGURATION and value is not None}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
+    started = 'PTP_' if made_by_ptp(args.load_model) else ''
     name = f'{args.train_type}_{model_name(args, layers)}_{started}seed{seed}_{digest}'
     return envs.STUDENT_FOLDER / task.name / name
 
