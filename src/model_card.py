@@ -36,8 +36,8 @@ def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:
         check_kinds(run.folder, run.record, {'teacher': dict})
         also |= {f'teacher.{key}': TEACHER[key] for key in TEACHER if key in run.record['teacher']}
     check_kinds(run.folder, run.record, {
-        'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str,
-        'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int, **also,
+        'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str, **also,
+        'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int,
         **{f'{scored}.{key}': (int, float) for scored in {chosen, 'dev_saved'} for key in run.record['dev_saved']}})
     if run.args.train_type not in LEARNT_FROM:
         raise InputError(f'{run.folder / "run.json"}: train_type {run.args.train_type!r} must be one of '

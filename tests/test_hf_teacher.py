@@ -86,6 +86,16 @@ def test_outputs_come_in_the_order_of_the_labels(space, tmp_path, called):
     assert '--teacher_hidden_layers 3' in outcome.out
 
 
+def test_a_bert_config_beside_does_not_hide_what_the_outputs_are(space, tmp_path):
+    folder = tmp_path / 'teacher'
+    write_teacher(folder, ['equivalent', 'not_equivalent'])
+    plain = {name: value for name, value in json.loads((folder / 'config.json').read_text()).items() if name != 'id2label'}
+    (folder / 'bert_config.json').write_text(json.dumps(plain))
+    outcome = space.succeed(SCRIPT, '--task', 'MRPC', '--teacher_model', folder, *FLAGS)
+    assert_taught(space, folder, 'MRPC', [1, 0])
+    assert 'warning' not in outcome.out
+
+
 def test_numbered_outputs_of_numbered_labels_are_taken_with_a_warning(space, tmp_path):
     write_teacher(tmp_path / 'teacher', ['LABEL_1', 'LABEL_0'])
     outcome = space.succeed(SCRIPT, '--task', 'SST-2', '--teacher_model', tmp_path / 'teacher', *FLAGS)

@@ -21,7 +21,8 @@ import envs
 
 from .writing import put_in_place, writing
 
-CONFIG_NAMES = ('bert_config.json', 'config.json')          # the first that exists is taken
+# Of each kind the first that exists is taken; of configurations HF's, which alone says what a classifier's outputs are
+CONFIG_NAMES = ('config.json', 'bert_config.json')
 VOCAB_NAMES = ('vocab.txt', 'tokenizer.json')
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
 SUMS_NAME = 'SHA256SUMS'             # as sha256sum writes and checks it; where it is there, it is compared
@@ -76,7 +77,7 @@ def _checkpoint_names(models_folder: Path) -> list[str]:
 
 
 def config_file(folder: str | os.PathLike) -> Path:
-    """bert_config.json, else config.json, of a checkpoint folder.
+    """config.json, else bert_config.json, of a checkpoint folder.
 
     Raises FileNotFoundError where there is neither and InputError where the file is empty or not what SHA256SUMS says."""
     return _one_of(Path(folder), CONFIG_NAMES, 'configuration')
