@@ -348,7 +348,9 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
             trainer.keep_state()
             stop.advice = f'{trainer.steps} of {trainer.total_steps} steps are done; to go on: {command_to_resume()}'
             raise
-        record |= {'seconds': trainer.seconds, 'processes': world_size()}
+        # Not in what --resume compares: the folder may be another; the tokenizer is in the marks of the rows
+        record |= {'checkpoint': {'folder': str(setup.checkpoint.resolve()), 'tokenizer': setup.tokenizer.fingerprint},
+                   'seconds': trainer.seconds, 'processes': world_size()}
         if is_main():
             plot_training_curves(folder, record)
             write_run(folder, record)              # the last file: it says that the run has ended

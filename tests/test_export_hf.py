@@ -39,11 +39,16 @@ WIRINGS += [('1,2,2x,1', 2), ('3x,1,3', 3), ('1x', 1)]
 def runs(make_workspace):
     """A workspace with a finished run of each task of TASKS, in the folder of its name."""
     workspace = make_workspace(6, tuple(TASKS))
-    for task, (script, *flags) in TASKS.items():
-        workspace.succeed(script, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--max_seq_length', LIMIT,
-                          '--num_train_epochs', 1, '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
-                          '--output_dir', workspace.folder / task, *flags)
+    for task in TASKS:
+        train(workspace, task)
     return workspace
+
+
+def train(workspace, task):
+    script, *flags = TASKS[task]
+    workspace.succeed(script, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--max_seq_length', LIMIT,
+                      '--num_train_epochs', 1, '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
+                      '--output_dir', workspace.folder / task, *flags)
 
 
 def export(workspace, run, out, *flags):
@@ -193,6 +198,7 @@ TEXTS = ['The dog SEES a á¸¿an .', 'today [SEP] here', '[CLS] the', 'x[MASK]y ä¸
 def test_tokenizers_give_our_ids(runs, tmp_path, cased):
     workspace = runs.copy(tmp_path / 'workspace')
     (workspace.models / 'tiny' / 'tokenizer_config.json').write_text(json.dumps({'do_lower_case': not cased}))
+    train(workspace, 'MRPC')
     out = export(workspace, 'MRPC', tmp_path / 'out')
     with workspace.active():
         ours = load_run(workspace.folder / 'MRPC').setup.tokenizer
@@ -212,6 +218,7 @@ def test_a_vocabulary_without_a_mask(runs, tmp_path):
     workspace = runs.copy(tmp_path / 'workspace')
     vocab = workspace.models / 'tiny' / 'vocab.txt'
     vocab.write_text(vocab.read_text().replace('[MASK]', 'maskless'))
+    train(workspace, 'CoLA')
     for theirs in their_tokenizers(export(workspace, 'CoLA', tmp_path / 'out')):
         assert len(theirs) == len(VOCABULARY) and theirs('a dog [MASK]')['input_ids'][-1] == VOCABULARY.index('[SEP]')
 
@@ -261,7 +268,8 @@ def test_what_the_card_tells(runs, exported, task, words):
     assert f'| parameters as trained | {stored:,} |' in text and f'| parameters here | {there:,} |' in text
     assert (f'As it was trained it has {stored:,} parameters.' in text) == (stored != there) == (task != 'CoLA')
     assert ('student of' in text) == (task != 'CoLA') and ('model_type' in text) == (task != 'MNLI')
-    assert str(runs.folder) not in text and 'alpha' not in text          # neither our paths nor settings without effect
+    assert 'alpha' not in text                                           # nor other settings without effect
+    assert not [path for path in exported[task].iterdir() if str(runs.folder).encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}, {'teacher': 'x'},

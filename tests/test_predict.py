@@ -81,6 +81,29 @@ def test_as_submitted(runs, task, tmp_path):
     assert len({*table['prediction']}) > 1
 
 
+def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
+    """Found where it was where the name says nothing here, refused where its words are others; old records have no mark."""
+    workspace = runs.copy(tmp_path / 'workspace')
+    path, call = workspace.teacher_folder() / 'run.json', (PREDICT, *model(workspace), '--input', test_file(runs, 'MRPC'))
+    record = json.loads(path.read_text())
+    assert record['checkpoint']['folder'] == str(runs.models / 'tiny')
+    found = workspace.succeed(*call).out
+    (workspace.models / 'tiny').rename(workspace.models / 'renamed')
+    assert workspace.succeed(*call).out == found
+    path.write_text(json.dumps(record | {'checkpoint': record['checkpoint'] | {'folder': str(tmp_path / 'gone')}}))
+    outcome = workspace.call(*call)
+    assert outcome.code == 2 and "'tiny'" in outcome.err and outcome.err.count('\n') == 1
+    (workspace.models / 'renamed').rename(workspace.models / 'tiny')
+    (workspace.models / 'tiny' / 'tokenizer_config.json').write_text('{"do_lower_case": false}')
+    outcome = workspace.call(*call)
+    assert outcome.code == 2 and outcome.out == '' and outcome.err.count('\n') == 1
+    assert all(str(word) in outcome.err for word in (workspace.models / 'tiny', path.parent, tmp_path / 'gone'))
+    path.write_text(json.dumps({name: value for name, value in record.items() if name != 'checkpoint'}))
+    workspace.succeed(*call)
+    path.write_text(json.dumps(record | {'checkpoint': 'tiny'}))
+    assert 'checkpoint.tokenizer missing' in workspace.call(*call).err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 def test_a_run_made_in_fp16_computes_in_fp32_without_cuda(runs, tmp_path):
     workspace = runs.copy(tmp_path / 'workspace')
