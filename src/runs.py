@@ -26,6 +26,7 @@ from src.custom_tasks import REGRESSION, other_definition
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
+from src.mixed_precision import fp16_version
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, task_folder
 from src.plots import plot_training_curves
@@ -330,7 +331,8 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
               'embedding_rank': trainer.model.config.embedding_rank,
-              'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
+              'parameters': count_parameters(trainer.model), 'metric': trainer.metric,
+              'versions': versions() | fp16_version(setup.precision), **extra}
     made_by = record | {'code': code_marks(), 'config': trainer.model.config.to_dict(), 'rows': {
         'train': trainer.split.identity(), roles.chosen_by: roles.chooser.identity(),
         **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
