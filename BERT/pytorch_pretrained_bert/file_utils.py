@@ -115,15 +115,17 @@ def _one_of(folder: Path, names: tuple[str, ...], what: str) -> Path:
 
 def _check_sum(path: Path) -> None:
     """InputError where the folder's SHA256SUMS has another sum for a file; a file that it does not name may be any."""
-    sums = path.with_name(SUMS_NAME)
-    if not sums.is_file():
-        return
-    text = sums.read_text(encoding='utf-8', errors='replace')
-    known = {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
-    expected = known.get(path.name)
+    expected = read_sums(path.parent).get(path.name)
     if expected and sha256_of(path) != expected:
         raise InputError(f'{path}: its SHA-256 is not that of {SUMS_NAME} beside it: damaged; fetch it again, or, if it was '
                          f'changed on purpose, take its line out of {SUMS_NAME}')
+
+
+def read_sums(folder: str | os.PathLike) -> dict[str, str]:
+    """File name -> SHA-256, as a folder's SHA256SUMS has them; none where there is no such file."""
+    sums = Path(folder) / SUMS_NAME
+    text = sums.read_text(encoding='utf-8', errors='replace') if sums.is_file() else ''
+    return {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
 
 
 def write_sums(folder: str | os.PathLike, names: Iterable[str]) -> None:
