@@ -67,8 +67,8 @@ def main(argv: list[str] | None = None) -> None:
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
-    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), {'task': task.name}, score,
-                     roles)
+    about = {'task': task.name} | ({'teacher': teacher.about()} if teacher else {})
+    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), about, score, roles)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:

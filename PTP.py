@@ -68,8 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
     inputs = input_marks(args, task, splits['train'], teacher)
-    train_and_record(args, setup, trainer, PTP, inputs, {'task': task.name, 'thresholds': thresholds, 'ptp_counts': counts},
-                     score, roles)
+    about = {'task': task.name, 'teacher': teacher.about(), 'thresholds': thresholds, 'ptp_counts': counts}
+    train_and_record(args, setup, trainer, PTP, inputs, about, score, roles)
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,

@@ -28,10 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_flags(argv)
     run, out = load_run(args.run), args.out
     with replace_folder(out, last='config.json') as folder:
-        config = write_model(run, folder)
-        (folder / 'README.md').write_text(model_card(run, out.name, config.num_hidden_layers), encoding='utf-8')
+        layers, parameters = write_model(run, folder)
+        (folder / 'README.md').write_text(model_card(run, out.name, layers, parameters), encoding='utf-8')
     size = (out / 'model.safetensors').stat().st_size
-    print(f'saved in {out}: a BERT of {config.num_hidden_layers} layers for {run.task.name}, {size / 2**20:.1f} MiB '
+    print(f'saved in {out}: a BERT of {layers} layers for {run.task.name}, {size / 2**20:.1f} MiB '
           f'({run.model.config.num_hidden_layers} stored layers in {run.folder.name})')
 
 

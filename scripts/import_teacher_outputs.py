@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of  # noqa: E402
 from save_teacher_outputs import scorer  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
+from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import SPLITS, load_split  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
 from src.published_results import PublishedSplit, read_published  # noqa: E402
@@ -52,12 +53,14 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('old', metavar='OLD', help="the published code's file")
     parser.add_argument('new', metavar='NEW', nargs='?', help='the file to write (by task and teacher layers)')
-    parser.add_argument('--task', default='MRPC', help='a GLUE task, in any case (MRPC)')
+    parser.add_argument('--task', help='a GLUE task, in any case (MRPC)')
+    parser.add_argument('--task_config', metavar='FILE', help='JSON file of a task of your own, in place of --task')
     parser.add_argument('--bert_model', default='bert_base_uncased', help='whose vocabulary the rows were made with')
     parser.add_argument('--max_seq_length', type=int, default=128, help='tokens the rows were cut to (128)')
     parser.add_argument('--teacher_hidden_layers', type=int, default=12, help='layers of the teacher (12)')
     args = parser.parse_args(argv)
-    args.precision = 'fp32'      # of what is computed here, nothing
+    task = task_of_flags(args.task, args.task_config) or find_task('MRPC')
+    args.task, args.precision = task.name, 'fp32'      # of what is computed here, nothing
     if args.teacher_hidden_layers < 1:
         raise InputError(f'--teacher_hidden_layers {args.teacher_hidden_layers}: must be at least 1')
     return args

@@ -27,6 +27,7 @@ import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
 from src.attention_maps import attention_maps, both_passes  # noqa: E402
+from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import TokenizedSplit, tokenize_examples  # noqa: E402
 from src.nli_data_processing import GlueTask, InputExample, ptp_thresholds  # noqa: E402
 from src.plots import plot_agreement, plot_attention, plot_confidence, plot_costs, plot_curves, plot_scores  # noqa: E402
@@ -94,13 +95,17 @@ def confidence_flags(parser: Parser) -> None:
     """Flags of --kind confidence."""
     parser.add_argument('results', type=Path, metavar='RESULT_FILE', help="the teacher's, by save_teacher_outputs.py")
     parser.add_argument('--split', choices=('train', 'dev'), default='train', help='the rows (train)')
+    parser.add_argument('--task_config', metavar='FILE', help='JSON file that defines the task, of a task of your own')
     parser.add_argument('--ptp_threshold', help='as of PTP.py: t, t1,t2 or median; the table of nli_data_processing.py')
 
 
 def teacher_confidence(args: argparse.Namespace, paths: list[Path]) -> None:
     """A teacher's confidence where it is right and where it is wrong, and PTP's thresholds, which are fixed on train."""
-    teacher = TeacherOutputs.open(args.results.expanduser())
+    defined, teacher = task_of_flags(None, args.task_config), TeacherOutputs.open(args.results.expanduser())
     task = teacher.task()
+    if defined and defined != task:
+        raise InputError(f'--task_config {args.task_config} defines {defined.name}; the rows of {args.results} are those of '
+                         f'{task.name}')
     check_classification(task)
     thresholds = ptp_thresholds(task.name, args.ptp_threshold, *confidence_and_correct(teacher, 'train'))
     plot_confidence(*confidence_and_correct(teacher, args.split), thresholds, f'{args.split} of {task.name}', *paths)

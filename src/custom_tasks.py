@@ -96,6 +96,21 @@ def define_task(file: str) -> GlueTask:
     return task
 
 
+def task_of_flags(name: str | None, task_config: str | None) -> GlueTask | None:
+    """The task that --task_config defines, which --task may name too, else the one that --task names; None without both.
+
+    InputError in one line that names the flag."""
+    if not task_config:
+        return find_task(name) if name else None
+    try:
+        task = define_task(task_config)
+    except (InputError, OSError) as error:
+        raise InputError(f'--task_config {error}') from None
+    if name and name.strip().lower() != task.name.lower():
+        raise InputError(f'--task {name} contradicts --task_config {task_config}, which defines {task.name}')
+    return task
+
+
 def task_of_run(folder: Path, record: dict) -> GlueTask:
     """The task of a run (run.json) in a folder: as its own file defined it when the run was made, or one of GLUE."""
     definition = record['arguments'].get('task_config')

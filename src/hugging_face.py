@@ -37,9 +37,14 @@ def plain_bert(model: SequenceClassifier) -> tuple[BertConfig, dict[str, Tensor]
     return model.config.unrolled(), {name: tensor.detach().cpu().float().clone() for name, tensor in state.items()}
 
 
+def output_names(task: GlueTask) -> tuple[str, ...]:
+    """What an exported classifier's outputs are called: the task's labels, in the hub's words where they are numbers."""
+    return task.hub_words or task.labels or (SCORE,)
+
+
 def hf_config(config: BertConfig, task: GlueTask, pad_id: int) -> dict:
     """What HF's config.json has of a plain classifier for a task."""
-    labels = task.labels or (SCORE,)
+    labels = output_names(task)
     shape = {name: value for name, value in config.to_dict().items() if name not in ('passes', 'embedding_rank')}
     return {'architectures': [ARCHITECTURE], 'model_type': 'bert', **shape, 'pad_token_id': pad_id,
             'problem_type': 'single_label_classification' if task.labels else 'regression',
@@ -47,15 +52,15 @@ def hf_config(config: BertConfig, task: GlueTask, pad_id: int) -> dict:
             'label2id': {label: number for number, label in enumerate(labels)}}
 
 
-def write_model(run: SavedRun, folder: Path) -> BertConfig:
-    """Write a run's model and tokenizer into a folder; returns the shape of the plain BERT that it is there."""
+def write_model(run: SavedRun, folder: Path) -> tuple[int, int]:
+    """Write a run's model and tokenizer into a folder; returns how many layers and parameters the plain BERT there has."""
     config, state = plain_bert(run.model)
     values = hf_config(config, run.task, run.setup.tokenizer.pad_id)
     (folder / 'config.json').write_text(json.dumps(values, indent=2) + '\n', encoding='utf-8')
     # save_file tells a full disk without the system's words
     (folder / 'model.safetensors').write_bytes(safetensors.torch.save(state, {'format': 'pt'}))
     run.setup.tokenizer.save_pretrained(folder, run.args.max_seq_length)
-    return config
+    return config.num_hidden_layers, sum(tensor.numel() for tensor in state.values())
 
 
 # In

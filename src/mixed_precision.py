@@ -1,5 +1,6 @@
 """fp16's loss scaling, through NVIDIA's apex where it is installed, else torch.amp; other precisions pass through."""
 import importlib
+import importlib.metadata
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,18 @@ def nvidia_apex_amp():
     except ImportError:
         return None
     return amp if hasattr(amp, 'initialize') and hasattr(amp, 'scale_loss') else None
+
+
+def fp16_version(precision: str) -> dict[str, str]:
+    """What fp16 is computed with, apex or torch.amp, as an entry of `versions`; none for other precisions."""
+    if precision != 'fp16':
+        return {}
+    if nvidia_apex_amp() is None:
+        return {'fp16': 'torch.amp'}
+    try:
+        return {'fp16': f'apex {importlib.metadata.version("apex")}'}
+    except importlib.metadata.PackageNotFoundError:
+        return {'fp16': 'apex'}
 
 
 class MixedPrecision:

@@ -1,38 +1,49 @@
 """The README.md of an exported model: what the hub reads of it (YAML), and what people should know, from run.json."""
 import json
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS
+from src.hugging_face import output_names
+from src.modeling import MODEL_TYPES, wiring
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by
+from src.runs import made_by_ptp
 from src.saved_runs import SavedRun, check_kinds
 
 LEARNT_FROM = {'ft': 'the labels alone (fine-tuning)', 'kd': "the labels and a teacher's logits (knowledge distillation)",
                'pkd': "the labels, a teacher's logits and its [CLS] states (patient knowledge distillation)"}
+# What is told of a teacher: of a record's `teacher`, what a result file says; earlier versions' records have none
+TEACHER = {'teacher': str, 'outputs': str, 'dev_acc': (int, float)}
 # Our metrics that the hub has a name for
 HUB_METRICS = {'acc': 'accuracy', 'f1': 'f1', 'mcc': 'matthews_correlation', 'pearson': 'pearsonr', 'spearmanr': 'spearmanr'}
 # Settings that the card tells: arguments of the run that are not None
-SETTINGS = ('num_train_epochs', 'train_batch_size', 'learning_rate', 'warmup_proportion', 'max_seq_length', 'alpha', 'T',
-            'beta', 'normalize_patience', 'fc_layer_idx', 'layer_initialization', 'freeze_layer', 'holdout', 'fold')
+SETTINGS = ('model_type', 'num_train_epochs', 'train_batch_size', 'learning_rate', 'warmup_proportion', 'max_seq_length',
+            'alpha', 'T', 'beta', 'normalize_patience', 'fc_layer_idx', 'layer_initialization', 'freeze_layer', 'holdout',
+            'fold')
 
 
-def model_card(run: SavedRun, name: str, layers: int) -> str:
-    """The card of a run's model that is exported under a name as a plain BERT of so many layers.
+def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:
+    """The card of a run's model that is exported under a name as a plain BERT of so many layers and parameters.
 
     InputError where run.json lacks what it tells."""
     chosen = f'{chosen_by(run.record)}_saved'
     also = {'dev_also': dict} if 'dev_also' in run.record else {}
+    if 'teacher' in run.record:
+        check_kinds(run.folder, run.record, {'teacher': dict})
+        also |= {f'teacher.{key}': TEACHER[key] for key in TEACHER if key in run.record['teacher']}
     check_kinds(run.folder, run.record, {
-        'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str,
-        'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int, **also,
+        'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str, **also,
+        'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int,
         **{f'{scored}.{key}': (int, float) for scored in {chosen, 'dev_saved'} for key in run.record['dev_saved']}})
     if run.args.train_type not in LEARNT_FROM:
         raise InputError(f'{run.folder / "run.json"}: train_type {run.args.train_type!r} must be one of '
                          f'{", ".join(LEARNT_FROM)}')
-    parts = [_front_matter(run, name), f'# {name}', _summary(run, layers), '## Scores', _scores(run), '## Use',
-             _usage(run.task, name, run.args.max_seq_length), '## How it was made', _settings(run)]
+    parts = [_front_matter(run, name), f'# {name}', _summary(run, layers, parameters), '## Scores', _scores(run),
+             '## Use', _usage(run.task, name, run.args.max_seq_length), '## How it was made', _settings(run, parameters)]
     return '\n\n'.join(parts) + '\n'
 
 
@@ -52,21 +63,42 @@ def _front_matter(run: SavedRun, name: str) -> str:
     return '\n'.join(['---', *(f'{key}: {json.dumps(value)}' for key, value in values.items()), '---'])    # JSON is YAML
 
 
-def _summary(run: SavedRun, layers: int) -> str:
-    record, config, task = run.record, run.model.config, run.task
-    text = f'A BERT of {layers} layers, width {config.hidden_size}, for the task {task.name}.'
-    if config.passes:
-        wiring = f'{wiring_words(config.layer_passes())}; x: query and key exchanged'
-        text += (f' It is a student of {config.num_hidden_layers} stored layers ({record["parameters"]:,} parameters) that '
-                 f'run in {layers} passes ({wiring}); here each pass is a layer of its own.')
-    outputs = f'Its outputs are the labels {", ".join(task.labels)}.' if task.labels else 'Its one output is a score.'
-    return (f'{text} It learnt from {LEARNT_FROM[run.args.train_type]}, with the implementation of Pea-KD (Cho & Kang, '
-            f'2022) and PKD (Sun et al., 2019). {outputs}')
+def _summary(run: SavedRun, layers: int, parameters: int) -> str:
+    args, config, task = run.record['arguments'], run.model.config, run.task
+    text = [f'A BERT of {layers} layers, width {config.hidden_size}, {parameters:,} parameters, for the task {task.name}.']
+    if not config.is_plain:
+        wired = f'{wiring_words(config.layer_passes())}; x: query and key exchanged'
+        text.append(f'It is a student of {config.num_hidden_layers} stored layers that run in {layers} passes ({wired}), '
+                    f'{wiring_name(config)}; here each pass is a layer of its own.')
+    if config.embedding_rank:
+        text.append(f'Its word embeddings were learnt as a product of two matrices, of rank {config.embedding_rank}; here '
+                    'they are one.')
+    if run.record['parameters'] != parameters:
+        text.append(f'As it was trained it has {run.record["parameters"]:,} parameters.')
+    if made_by_ptp(args.get('load_model')):
+        text.append("It started from an encoder that PTP, Pea-KD's pretraining with teacher predictions, had made.")
+    text.append(f'It learnt from {LEARNT_FROM[run.args.train_type]}, with the implementation of Pea-KD (Cho & Kang, 2022) '
+                'and PKD (Sun et al., 2019).')
+    text.append(f'Its outputs are the labels {_labels(task)}.' if task.labels else 'Its one output is a score.')
+    return ' '.join(text)
+
+
+def _labels(task: GlueTask) -> str:
+    """The names of the outputs, and where they are others than in the task's files, what these have for them."""
+    return ', '.join(name if name == label else f'{name} ({label})'
+                     for name, label in zip(output_names(task), task.labels, strict=True))
 
 
 def wiring_words(passes: list[tuple[int, bool]]) -> str:
     """Passes as --passes takes them: 1,2,1x,2x."""
     return ','.join(f'{layer + 1}{"x" * exchanged}' for layer, exchanged in passes)
+
+
+def wiring_name(config: BertConfig) -> str:
+    """Which model_type's wiring a shape has, in words."""
+    passes = [[layer, exchanged] for layer, exchanged in config.layer_passes()]
+    names = [name for name in MODEL_TYPES if wiring(name, config.num_hidden_layers) == passes]
+    return f'the wiring {names[0]} of Pea-KD' if names else 'a wiring of its own'
 
 
 def _scores(run: SavedRun) -> str:
@@ -99,20 +131,30 @@ print(classifier({example}, truncation=True))
 tokens, to which `truncation=True` cuts.{odd if pair else ''}"""
 
 
-def _settings(run: SavedRun) -> str:
+def _settings(run: SavedRun, parameters: int) -> str:
     record, args = run.record, run.record['arguments']
     made = {'pretrained checkpoint': Path(args['bert_model']).name, 'learnt by': args['train_type'], 'seed': record['seed']}
     if args['train_type'] != 'ft':
-        fingerprint = record['inputs'].get('teacher')
-        made['teacher'] = f'{args["teacher_hidden_layers"]} layers; fingerprint of its result file {fingerprint}'
+        made['teacher'] = ', '.join([f'{args["teacher_hidden_layers"]} layers', *_about_teacher(record.get('teacher', {}))])
+        made["fingerprint of the teacher's result file"] = record['inputs'].get('teacher')
     if args.get('load_model'):
         made['started from'] = Path(args['load_model']).name
     made['wiring'] = wiring_words(run.model.config.layer_passes())
     made |= {flag.dest: args[flag.dest] for flag in FLAGS if flag.dest in SETTINGS and args.get(flag.dest) is not None
              and args['train_type'] in flag.train_types}
-    made |= {'precision in training': record['precision'], 'parameters': f'{record["parameters"]:,}'}
+    if args.get('passes'):                      # in place of a model_type, which then says nothing
+        made.pop('model_type', None)
+    if run.model.config.embedding_rank:
+        made['embedding_rank'] = run.model.config.embedding_rank
+    made |= {'precision in training': record['precision'], 'parameters as trained': f'{record["parameters"]:,}',
+             'parameters here': f'{parameters:,}'}
     made |= {f'version of {name}': version for name, version in record['versions'].items()}
     return '\n'.join([_row(['setting', 'value']), _row(['-', '-']), *(_row([key, value]) for key, value in made.items())])
+
+
+def _about_teacher(about: dict) -> list[str]:
+    words = {'teacher': '{}', 'outputs': 'whose own outputs are {}', 'dev_acc': 'acc on dev {:.4f}'}
+    return [form.format(about[key]) for key, form in words.items() if key in about]
 
 
 def _row(cells: list[Any]) -> str:

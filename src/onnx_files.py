@@ -61,7 +61,7 @@ def _run_layer(layer: BertLayer, hidden: Tensor, queried: Tensor, bias: Tensor, 
 
 def _attend(attention: BertSelfAttention, hidden: Tensor, queried: Tensor, bias: Tensor, exchanged: bool) -> Tensor:
     heads, width = attention.num_attention_heads, attention.value.out_features // attention.num_attention_heads
-    to_query, to_key = (attention.key, attention.query) if exchanged else (attention.query, attention.key)
+    to_query, to_key = attention.roles(exchanged)
     query, key, value = (rows.view(rows.size(0), -1, heads, width).transpose(1, 2)                # [B, A, T, D]
                          for rows in (to_query(queried), to_key(hidden), attention.value(hidden)))
     scores = query @ key.transpose(-1, -2) / math.sqrt(width) + bias                              # [B, A, T, T]

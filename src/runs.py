@@ -26,6 +26,7 @@ from src.custom_tasks import REGRESSION, other_definition
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
+from src.mixed_precision import fp16_version
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, published_thresholds, task_folder
 from src.plots import plot_training_curves
@@ -209,13 +210,18 @@ def model_name(args: argparse.Namespace, layers: int) -> str:
     return f'{wiring}_{layers}layer' + (f'_rank{args.embedding_rank}' if args.embedding_rank else '')
 
 
+def made_by_ptp(load_model: str | None) -> bool:
+    """Whether --load_model names an encoder of PTP.py's, by what its name begins with."""
+    return bool(load_model) and Path(load_model).name.startswith('PTP.')
+
+
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:
     """A student's folder: one for each configuration and seed."""
     # What is None is left out, so that a new flag, not given, changes no name
     configuration = {name: value for name, value in flat(vars(args)).items()
                      if name not in NOT_CONFIGURATION and value is not None}
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    started = 'PTP_' if args.load_model and Path(args.load_model).name.startswith('PTP.') else ''
+    started = 'PTP_' if made_by_ptp(args.load_model) else ''
     name = f'{args.train_type}_{model_name(args, layers)}_{started}seed{seed}_{digest}'
     return envs.STUDENT_FOLDER / task.name / name
 
@@ -339,7 +345,8 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
               'seed': trainer.settings.seed, 'precision': setup.precision, 'device': str(setup.device),
               'passes': trainer.model.config.layer_passes(), 'layers': trainer.model.config.num_hidden_layers,
               'embedding_rank': trainer.model.config.embedding_rank,
-              'parameters': count_parameters(trainer.model), 'metric': trainer.metric, 'versions': versions(), **extra}
+              'parameters': count_parameters(trainer.model), 'metric': trainer.metric,
+              'versions': versions() | fp16_version(setup.precision), **extra}
     made_by = record | {'code': code_marks(), 'config': trainer.model.config.to_dict(), 'rows': {
         'train': trainer.split.identity(), roles.chosen_by: roles.chooser.identity(),
         **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
@@ -357,7 +364,9 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
             trainer.keep_state()
             stop.advice = f'{trainer.steps} of {trainer.total_steps} steps are done; to go on: {command_to_resume()}'
             raise
-        record |= {'seconds': trainer.seconds, 'processes': world_size()}
+        # Not in what --resume compares: the folder may be another; the tokenizer is in the marks of the rows
+        record |= {'checkpoint': {'folder': str(setup.checkpoint.resolve()), 'tokenizer': setup.tokenizer.fingerprint},
+                   'seconds': trainer.seconds, 'processes': world_size()}
         if is_main():
             plot_training_curves(folder, record)
             write_run(folder, record)              # the last file: it says that the run has ended

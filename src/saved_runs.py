@@ -1,5 +1,6 @@
 """Runs that have ended: finding them, loading their models, predicting with them."""
 import argparse
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder
 from src.checkpoints import best_saved, load_saved
 from src.custom_tasks import task_of_run, tell_changes
 from src.data_processing import TokenizedSplit, load_split
@@ -16,12 +17,15 @@ from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by, read_run
 from src.runs import Setup, set_up
-from src.utils import PRECISIONS
+from src.utils import PRECISIONS, choose_device
+
+logger = logging.getLogger(__name__)
 
 # What is used of run.json, and of which kind it is: to choose among runs, and to load one
 CHOOSING = {'task': str, 'metric': str, 'arguments.holdout': (int, float), 'arguments.holdout_seed': int}
 LOADING = {'precision': str, 'layers': int, 'passes': list, 'arguments.task': str, 'arguments.bert_model': str,
            'arguments.max_seq_length': int, 'arguments.eval_batch_size': int}
+OF_CHECKPOINT = {'checkpoint.folder': str, 'checkpoint.tokenizer': str}        # earlier versions' records say nothing of it
 
 
 @dataclass
@@ -76,11 +80,12 @@ def check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type, 
 def load_run(folder: Path) -> SavedRun:
     """The run of a folder. InputError when none has ended there."""
     record = finished_record(folder)
-    check_kinds(folder, record, LOADING)
+    check_kinds(folder, record, LOADING | (OF_CHECKPOINT if 'checkpoint' in record else {}))
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
-    args = argparse.Namespace(**{**record['arguments'], 'precision': record['precision']})
-    task, setup = task_of_run(folder, record), set_up(args)
+    args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
+    task, setup = task_of_run(folder, record), set_up(args, checkpoint_of(record))
+    check_tokenizer(folder, record, setup)
     tell_changes(task, str(folder))
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
@@ -89,6 +94,37 @@ def load_run(folder: Path) -> SavedRun:
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
+
+
+def checkpoint_of(record: dict) -> Path:
+    """The checkpoint folder of a run: what its --bert_model names, or else, where that is not found, what it named then.
+
+    FileNotFoundError where there is neither."""
+    then = Path(record['checkpoint']['folder']) if 'checkpoint' in record else None
+    try:
+        return checkpoint_folder(record['arguments']['bert_model'])
+    except FileNotFoundError:
+        if then is None or not then.is_dir():
+            raise
+        return then
+
+
+def check_tokenizer(folder: Path, record: dict, setup: Setup) -> None:
+    """InputError where a run's checkpoint has another tokenizer than the run had: its model would read other words."""
+    then, now = record.get('checkpoint', {}), setup.tokenizer.fingerprint
+    if then and then['tokenizer'] != now:
+        raise InputError(f'{setup.checkpoint}: its tokenizer is not the one that the run in {folder} was trained with: '
+                         f'fingerprint {now[:12]}, then {then["tokenizer"][:12]}, of {then["folder"]}; put back the '
+                         'vocabulary and the tokenizer_config.json of then')
+
+
+def usable_precision(folder: Path, precision: str) -> str:
+    """The precision in which the model of a folder's run computes here: the run's own, but fp32 for fp16 without CUDA."""
+    if precision != 'fp16' or choose_device().type == 'cuda':
+        return precision
+    logger.warning('warning: the run in %s was made in fp16, which needs a CUDA device, and there is none: its model '
+                   'computes in fp32', folder)
+    return 'fp32'
 
 
 def finished_runs() -> list[Path]:

@@ -279,6 +279,11 @@ class TeacherOutputs:
         """The task whose rows it has. InputError where it does not tell a known one."""
         return find_task(_identity(self.metadata.get('train', '')).get('task', ''))
 
+    def about(self) -> dict[str, str | float]:
+        """What the file says of its teacher, in words, and its accuracy on each split that has labels: dev_acc, say."""
+        words = {name: text for name, text in self.metadata.items() if name not in ('format', *SPLITS)}
+        return words | {f'{name}_acc': float(self.arrays[f'{name}.acc']) for name in SPLITS if f'{name}.acc' in self.arrays}
+
     def split(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""

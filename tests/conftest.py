@@ -24,7 +24,7 @@ import safetensors.torch  # noqa: E402
 import torch  # noqa: E402
 
 import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig, BertModel, BertTokenizer  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from src.checkpoints import save_model  # noqa: E402
 from src.modeling import SequenceClassifier, load_encoder, parse_passes, wiring  # noqa: E402
@@ -260,6 +260,7 @@ def rewired(workspace: Workspace, model_type: str, layers: int, name: str, check
     save_model(model, folder, 'BERT', '_acc')
     record |= {'layers': layers, 'passes': config.layer_passes()}
     record['arguments'] |= {'bert_model': checkpoint or 'tiny', 'max_seq_length': 128}
+    record['checkpoint'] = {'folder': str(source), 'tokenizer': BertTokenizer.of_checkpoint(source).fingerprint}
     (folder / 'run.json').write_text(json.dumps(record))
     return folder
 

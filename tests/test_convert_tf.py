@@ -125,6 +125,30 @@ def test_the_unpacked_folder_becomes_a_checkpoint(unpacked, capsys, name):
     assert 'bert.pooler.dense.weight' in torch.load(folder / 'pytorch_model.bin', weights_only=True)
 
 
+def test_what_is_there_is_not_replaced(unpacked, capsys):
+    folder, asked, _ = unpacked
+    target, call = folder / 'pytorch_model.bin', ['--tf_checkpoint_path', str(folder / 'bert_model.ckpt')]
+    target.write_bytes(b'mine')
+    assert converter.main(call) == 2 and target.read_bytes() == b'mine' and asked == []
+    assert re.search(f'^error: --pytorch_dump_path {re.escape(str(target))}.*--overwrite', capsys.readouterr().err)
+    assert converter.main([*call, '--overwrite']) == 0 and target.stat().st_size > 100
+
+
+def test_what_would_not_be_read_is_not_written(unpacked, capsys):
+    """Beside weights that go before it, or sums of other weights."""
+    folder = unpacked[0]
+    call = ['--tf_checkpoint_path', str(folder / 'bert_model.ckpt'), '--overwrite']
+    for name, content in (('model.safetensors', 'mine'), ('SHA256SUMS', f'{"a" * 64}  pytorch_model.bin\n')):
+        (folder / name).write_text(content)
+        assert converter.main(call) == 2 and not (folder / 'pytorch_model.bin').exists()
+        message = capsys.readouterr().err
+        assert message.count('\n') == 1 and f'{name} beside it' in message and '--pytorch_dump_path' in message
+        (folder / name).unlink()
+    (folder / 'SHA256SUMS').write_text(f'{"a" * 64}  other.bin\n')
+    assert converter.main(call) == 0
+    BertModel.from_pretrained(folder)
+
+
 def test_what_is_wrong_is_one_line(unpacked, tmp_path, capsys):
     folder, _, module = unpacked
     for flags, words in (([folder / 'model.ckpt'], ['--tf_checkpoint_path', 'model.ckpt.index', 'bert_model.ckpt']),

@@ -1,6 +1,7 @@
 """A task of one's own: what its file may say, and the scripts with it, as with a task of GLUE."""
 import csv
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -336,6 +337,31 @@ def trained(make_workspace):
         workspace.succeed(TRAIN, *FIT, '--task_config', config, '--train_seed', 1)
         workspace.succeed(TEACHER, *SMALL, '--task_config', config)
     return workspace
+
+
+def test_its_teacher_is_plotted_and_imported(trained, tmp_path):
+    workspace = trained.copy(tmp_path / 'workspace')
+    config, results = workspace.folder / 'own' / 'task.json', workspace.result_file(2, 'Claims')
+    plot = ('scripts.plot_results', '--kind', 'confidence', '--output', tmp_path / 'picture', results)
+    workspace.succeed(*plot, '--task_config', config, '--ptp_threshold', '0.5')
+    assert (tmp_path / 'picture.png').is_file()
+    arrays = TeacherOutputs.open(results).split
+    parts = ('pred_logit', 'pooled_feature_maps')
+    old = {name: {'loss': 0.0, 'acc': 0.0, **{part: np.array(arrays(name)[part], np.float32) for part in parts}}
+           for name in ('train', 'dev')}
+    old |= {f'{name}_labels': np.array(arrays(name)['labels']) for name in ('train', 'dev')}
+    (tmp_path / 'old.pkl').write_bytes(pickle.dumps(old, 4))
+    convert = ('scripts.import_teacher_outputs', tmp_path / 'old.pkl', tmp_path / 'new.pkl', *SMALL[:4])
+    workspace.succeed(*convert, '--task_config', config)
+    new = TeacherOutputs.open(tmp_path / 'new.pkl').split('dev')
+    np.testing.assert_array_equal(new['pred_logit'], arrays('dev')['pred_logit'])
+    other = write_config(tmp_path / 'other', PAIRS | {'name': 'Other'})
+    for flags, words in ((plot, ["'Claims'", '--task_config']), ((*plot, '--task_config', 'none'), ['--task_config none']),
+                         ((*convert, '--task', 'RTE', '--task_config', config), ['--task RTE contradicts', 'Claims'])):
+        outcome = workspace.call(*flags)
+        assert outcome.code == 2 and all(word in outcome.err for word in words), outcome.err
+    define_task(config)
+    assert 'defines Other; the rows of' in workspace.call(*plot, '--task_config', other).err
 
 
 SWAPPED = PAIRS | {'labels': ['right', 'so, so', 'wrong']}

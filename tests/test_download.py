@@ -354,7 +354,7 @@ def test_checkpoint_folder(tmp_path, monkeypatch):
 
 
 def test_files_of_a_checkpoint(tmp_path):
-    files = {file_utils.config_file: ('bert_config.json', 'config.json'), file_utils.vocab_file: ('vocab.txt',),
+    files = {file_utils.config_file: ('config.json', 'bert_config.json'), file_utils.vocab_file: ('vocab.txt',),
              file_utils.weights_file: ('model.safetensors', 'pytorch_model.bin')}
     for find, names in files.items():
         with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path)) + '.*' + ' or '.join(names)):

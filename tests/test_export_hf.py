@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from conftest import ROOT, VOCABULARY, full_disk, rewired, write_checkpoint
 
@@ -38,11 +39,16 @@ WIRINGS += [('1,2,2x,1', 2), ('3x,1,3', 3), ('1x', 1)]
 def runs(make_workspace):
     """A workspace with a finished run of each task of TASKS, in the folder of its name."""
     workspace = make_workspace(6, tuple(TASKS))
-    for task, (script, *flags) in TASKS.items():
-        workspace.succeed(script, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--max_seq_length', LIMIT,
-                          '--num_train_epochs', 1, '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
-                          '--output_dir', workspace.folder / task, *flags)
+    for task in TASKS:
+        train(workspace, task)
     return workspace
+
+
+def train(workspace, task):
+    script, *flags = TASKS[task]
+    workspace.succeed(script, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--max_seq_length', LIMIT,
+                      '--num_train_epochs', 1, '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
+                      '--output_dir', workspace.folder / task, *flags)
 
 
 def export(workspace, run, out, *flags):
@@ -151,7 +157,8 @@ def test_a_trained_run_of_each_kind_of_task(runs, exported, task):
 @pytest.mark.parametrize('task', TASKS)
 def test_the_configuration(exported, task):
     found = json.loads((exported[task] / 'config.json').read_text())
-    labels = find_task(task).labels or ('score',)
+    labels = {'MRPC': ('not_equivalent', 'equivalent'), 'CoLA': ('unacceptable', 'acceptable'), 'STS-B': ('score',)}.get(
+        task, find_task(task).labels)
     assert found['architectures'] == ['BertForSequenceClassification'] and found['model_type'] == 'bert'
     assert found['id2label'] == {str(number): label for number, label in enumerate(labels)}
     assert found['label2id'] == {label: number for number, label in enumerate(labels)}
@@ -166,7 +173,7 @@ def test_the_configuration(exported, task):
 def test_pipeline(runs, exported, task):
     classifier = transformers.pipeline('text-classification', model=str(exported[task]))
     rows = [dict(zip(('text', 'text_pair'), texts, strict=False)) for texts in zip(*dev_texts(runs, task), strict=True)]
-    logits, labels = our_logits(runs, task), find_task(task).labels
+    logits, labels = our_logits(runs, task), find_task(task).hub_words or find_task(task).labels
     for answer, row in zip(classifier(rows, truncation=True), logits, strict=True):
         if labels is None:
             assert answer['score'] == pytest.approx(row[0], abs=1e-5)
@@ -191,6 +198,7 @@ TEXTS = ['The dog SEES a á¸¿an .', 'today [SEP] here', '[CLS] the', 'x[MASK]y ä¸
 def test_tokenizers_give_our_ids(runs, tmp_path, cased):
     workspace = runs.copy(tmp_path / 'workspace')
     (workspace.models / 'tiny' / 'tokenizer_config.json').write_text(json.dumps({'do_lower_case': not cased}))
+    train(workspace, 'MRPC')
     out = export(workspace, 'MRPC', tmp_path / 'out')
     with workspace.active():
         ours = load_run(workspace.folder / 'MRPC').setup.tokenizer
@@ -210,6 +218,7 @@ def test_a_vocabulary_without_a_mask(runs, tmp_path):
     workspace = runs.copy(tmp_path / 'workspace')
     vocab = workspace.models / 'tiny' / 'vocab.txt'
     vocab.write_text(vocab.read_text().replace('[MASK]', 'maskless'))
+    train(workspace, 'CoLA')
     for theirs in their_tokenizers(export(workspace, 'CoLA', tmp_path / 'out')):
         assert len(theirs) == len(VOCABULARY) and theirs('a dog [MASK]')['input_ids'][-1] == VOCABULARY.index('[SEP]')
 
@@ -245,22 +254,32 @@ def test_the_card_is_what_the_hub_reads(runs, exported):
 
 @pytest.mark.parametrize('task, words', [
     ('MRPC', ['run in 4 passes (1,2,1x,2x;', '2 stored layers', 'chosen by its score on dev', '| learning_rate | 0.001 |',
-              '| seed | 1 |', 'the labels alone', 'labels 0, 1']),
-    ('CoLA', ['A BERT of 1 layers', '| wiring | 1 |']), ('STS-B', ['a score']),
-    ('MNLI', ['2,1x,2', 'chosen by its score on holdout', '|  | holdout | dev |'])])
+              '| seed | 1 |', 'the labels alone', 'labels not_equivalent (0), equivalent (1)', 'the wiring SPS of Pea-KD',
+              '| model_type | SPS |']),
+    ('CoLA', ['A BERT of 1 layers', '| wiring | 1 |', '| model_type | Original |']), ('STS-B', ['a score']),
+    ('MNLI', ['2,1x,2', 'chosen by its score on holdout', '|  | holdout | dev |',
+              'labels contradiction, entailment, neutral', 'a wiring of its own', '| embedding_rank | 5 |',
+              'a product of two matrices, of rank 5'])])
 def test_what_the_card_tells(runs, exported, task, words):
     text = (exported[task] / 'README.md').read_text()
     assert all(word in text for word in words), [word for word in words if word not in text]
-    assert str(runs.folder) not in text and 'alpha' not in text          # neither our paths nor settings without effect
+    stored = json.loads((runs.folder / task / 'run.json').read_text())['parameters']
+    there = sum(tensor.numel() for tensor in safetensors.torch.load_file(exported[task] / 'model.safetensors').values())
+    assert f'| parameters as trained | {stored:,} |' in text and f'| parameters here | {there:,} |' in text
+    assert (f'As it was trained it has {stored:,} parameters.' in text) == (stored != there) == (task != 'CoLA')
+    assert ('student of' in text) == (task != 'CoLA') and ('model_type' in text) == (task != 'MNLI')
+    assert 'alpha' not in text                                           # nor other settings without effect
+    assert not [path for path in exported[task].iterdir() if str(runs.folder).encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}])
+@pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}, {'teacher': 'x'},
+                                    {'teacher': {'dev_acc': 'x'}}, {'arguments': {'load_model': 3}}])
 def test_a_record_of_another_making_is_told(runs, tmp_path, change):
     workspace = runs.copy(tmp_path / 'workspace')
     path = workspace.folder / 'MRPC' / 'run.json'
     record = json.loads(path.read_text())
     for name, value in change.items():
-        record[name] = record[name] | value if isinstance(value, dict) else value
+        record[name] = record.get(name, {}) | value if isinstance(value, dict) else value
     path.write_text(json.dumps(record))
     outcome = workspace.call(SCRIPT, workspace.folder / 'MRPC', tmp_path / 'out')
     assert outcome.code == 2 and str(path) in outcome.err and not (tmp_path / 'out').exists()
@@ -281,11 +300,25 @@ def test_a_distilled_student_tells_of_its_teacher(runs, tmp_path):
     workspace.succeed('save_teacher_outputs.py', *flags)
     workspace.succeed(TRAIN, *flags, '--train_type', 'pkd', '--model_type', 'SPS', '--student_hidden_layers', 1,
                       '--num_train_epochs', 0.5, '--train_seed', 1, '--output_dir', workspace.folder / 'student')
+    teacher = TeacherOutputs.open(workspace.result_file(6))
+    path = workspace.folder / 'student' / 'run.json'
+    record = json.loads(path.read_text())
+    assert record['teacher']['teacher'] == 'BERT.encoder.pkl' and record['teacher'] == teacher.about()
     text = (export(workspace, 'student', tmp_path / 'out') / 'README.md').read_text()
-    fingerprint = TeacherOutputs.open(workspace.result_file(6)).fingerprint()
-    for words in (f'| teacher | 6 layers; fingerprint of its result file {fingerprint} |', '| alpha | 0.7 |',
-                  '| beta | 100.0 |', 'patient knowledge distillation'):
+    accuracy = teacher.about()['dev_acc']
+    for words in (f'| teacher | 6 layers, BERT.encoder.pkl, acc on dev {accuracy:.4f} |', '| alpha | 0.7 |',
+                  f"| fingerprint of the teacher's result file | {teacher.fingerprint()} |", '| beta | 100.0 |',
+                  'patient knowledge distillation'):
         assert words in text
+    assert 'PTP' not in text
+    record['arguments']['load_model'] = 'somewhere/PTP.SPS_1layer.encoder.pkl'
+    record['teacher']['outputs'] = '1, 0'
+    path.write_text(json.dumps(record))
+    text = (export(workspace, 'student', tmp_path / 'of_ptp') / 'README.md').read_text()
+    assert 'started from an encoder that PTP' in text and 'whose own outputs are 1, 0, acc' in text
+    del record['teacher']                       # as an earlier version has written it
+    path.write_text(json.dumps(record))
+    assert '| teacher | 6 layers |' in (export(workspace, 'student', tmp_path / 'earlier') / 'README.md').read_text()
 
 
 def test_front_matter_is_yaml_whatever_the_name(runs, tmp_path):

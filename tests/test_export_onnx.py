@@ -26,7 +26,7 @@ TRAIN, SCRIPT = 'NLI_KD_training.py', 'scripts.export_onnx'
 BESIDE = {'vocab.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'}
 TASKS = {'MRPC': ('--student_hidden_layers', 2, '--model_type', 'SPS'),
          'STS-B': ('--student_hidden_layers', 1, '--model_type', 'SPS'),
-         'MNLI': ('--student_hidden_layers', 2, '--passes', '2,1x,2')}
+         'MNLI': ('--student_hidden_layers', 2, '--passes', '2,1x,2', '--embedding_rank', 5)}
 WIRINGS = [('Original', 2), ('SPS', 1), ('SPS', 3), ('SPS', 6), ('SPS_no_shuffle', 2), ('1,2,2x,1', 2), ('3x,1,3', 3)]
 SHAPES = [(1, 1), (1, 128), (2, 7), (5, 40)]      # of batches: rows, tokens
 
@@ -35,11 +35,15 @@ SHAPES = [(1, 1), (1, 128), (2, 7), (5, 40)]      # of batches: rows, tokens
 def runs(make_workspace):
     """A workspace with a finished run of each task of TASKS, in the folder of its name."""
     workspace = make_workspace(6, tuple(TASKS))
-    for task, flags in TASKS.items():
-        workspace.succeed(TRAIN, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--num_train_epochs', 1,
-                          '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1', '--output_dir',
-                          workspace.folder / task, *flags)
+    for task in TASKS:
+        train(workspace, task)
     return workspace
+
+
+def train(workspace, task):
+    workspace.succeed(TRAIN, '--bert_model', 'tiny', '--task', task, '--precision', 'fp32', '--num_train_epochs', 1,
+                      '--learning_rate', '1e-3', '--train_seed', 1, '--saving_criterion_acc=-1', '--output_dir',
+                      workspace.folder / task, *TASKS[task])
 
 
 def load(workspace, name):
@@ -187,11 +191,9 @@ def test_opsets_and_activations(runs, tmp_path, opset, activation):
     np.testing.assert_allclose(found, reference(run.model, *arrays), atol=1e-5, rtol=0)
 
 
-def test_word_embeddings_may_be_a_module_of_several_weights(runs, tmp_path):
-    run = load(runs, 'MRPC')
-    run.model = some_model('SPS', 1)
-    run.model.encoder.bert.embeddings.word_embeddings = torch.nn.Sequential(torch.nn.Embedding(60, 5),
-                                                                            torch.nn.Linear(5, 32, bias=False))
+def test_word_embeddings_may_be_a_product(runs, tmp_path):
+    run = load(runs, 'MNLI')
+    assert run.model.config.embedding_rank == 5
     proto, arrays = onnx_model(run), inputs(3, 9)
     assert numbers(proto.graph.initializer) == count_parameters(run.model)
     for int8, distance in ((False, 1e-5), (True, 0.3)):
@@ -247,6 +249,7 @@ def test_int8_tells_the_dev_scores(runs, tmp_path):
 def test_a_cased_tokenizer_is_told(runs, tmp_path):
     workspace = runs.copy(tmp_path / 'workspace')
     (workspace.models / 'tiny' / 'tokenizer_config.json').write_text('{"do_lower_case": false}')
+    train(workspace, 'MRPC')
     export(workspace, 'MRPC', tmp_path / 'out' / 'model.onnx')
     properties = onnxruntime.InferenceSession(tmp_path / 'out' / 'model.onnx').get_modelmeta().custom_metadata_map
     assert properties['do_lower_case'] == 'false'
@@ -267,12 +270,34 @@ def refused(workspace, *flags, names, code=2):
     assert all(str(name) in outcome.err for name in names), outcome.err
 
 
-def test_a_file_that_says_something_else_is_not_written(runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize('flags', [(), ('--int8',)])
+def test_a_file_that_says_something_else_is_not_written(runs, tmp_path, monkeypatch, flags):
     out = tmp_path / 'model.onnx'
     monkeypatch.setattr(PaddedClassifier, 'forward', lambda self, ids, mask, segments: self.model.classifier(
         self.model.encoder.bert.embeddings.word_embeddings(ids * mask + segments).mean(1)))
-    refused(runs, runs.folder / 'MRPC', out, names=[out, 'not written'], code=1)
+    refused(runs, runs.folder / 'MRPC', out, *flags, names=[out, 'not written'], code=1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('task', ['STS-B', 'MNLI'])
+def test_int8_of_other_kinds_of_task(runs, tmp_path, task):
+    told = export(runs, task, tmp_path / 'model.onnx', '--int8')
+    assert float(re.search(r'in fp32: (\S+), on 30', told)[1]) < 0.3 and 'int8' in told
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, 1e3])
+def test_an_int8_file_that_8_bits_have_spoilt_is_not_written(runs, tmp_path, monkeypatch, value):
+    def spoilt(proto, path, int8=False):
+        write_onnx(proto, path, int8)
+        if int8:
+            model = onnx.load(path)
+            bias, = (tensor for tensor in model.graph.initializer if tensor.name.endswith('classifier.bias'))
+            bias.CopyFrom(onnx.numpy_helper.from_array(np.array([0, value], np.float32), bias.name))
+            onnx.save(model, path)
+    monkeypatch.setattr('scripts.export_onnx.write_onnx', spoilt)
+    refused(runs, runs.folder / 'MRPC', tmp_path / 'model.onnx', '--int8', names=['not written', 'without --int8'], code=1)
+    assert not list(tmp_path.iterdir())
+    export(runs, 'MRPC', tmp_path / 'model.onnx')
 
 
 def test_what_is_there_is_not_touched(runs, tmp_path):

@@ -86,6 +86,16 @@ def test_outputs_come_in_the_order_of_the_labels(space, tmp_path, called):
     assert '--teacher_hidden_layers 3' in outcome.out
 
 
+def test_a_bert_config_beside_does_not_hide_what_the_outputs_are(space, tmp_path):
+    folder = tmp_path / 'teacher'
+    write_teacher(folder, ['equivalent', 'not_equivalent'])
+    plain = {name: value for name, value in json.loads((folder / 'config.json').read_text()).items() if name != 'id2label'}
+    (folder / 'bert_config.json').write_text(json.dumps(plain))
+    outcome = space.succeed(SCRIPT, '--task', 'MRPC', '--teacher_model', folder, *FLAGS)
+    assert_taught(space, folder, 'MRPC', [1, 0])
+    assert 'warning' not in outcome.out
+
+
 def test_numbered_outputs_of_numbered_labels_are_taken_with_a_warning(space, tmp_path):
     write_teacher(tmp_path / 'teacher', ['LABEL_1', 'LABEL_0'])
     outcome = space.succeed(SCRIPT, '--task', 'SST-2', '--teacher_model', tmp_path / 'teacher', *FLAGS)
@@ -169,12 +179,15 @@ def test_old_weights_and_no_architectures(space, tmp_path):
     assert_taught(space, folder, 'MRPC', [0, 1], tmp_path / 'out.pkl')
 
 
-def test_what_export_hf_writes_teaches(space, tmp_path):
-    space.succeed(TRAIN, '--bert_model', 'tiny', '--task', 'MNLI', '--num_train_epochs', 0.5, '--model_type', 'SPS',
+@pytest.mark.parametrize('task, order', [('MNLI', [0, 1, 2]), ('SST-2', [0, 1])])
+def test_what_export_hf_writes_teaches(space, tmp_path, task, order):
+    space.succeed(TRAIN, '--bert_model', 'tiny', '--task', task, '--num_train_epochs', 0.5, '--model_type', 'SPS',
                   '--output_dir', tmp_path / 'run', *FLAGS)
     space.succeed('scripts.export_hf', tmp_path / 'run', tmp_path / 'exported')
-    space.succeed(SCRIPT, '--task', 'MNLI', '--teacher_model', tmp_path / 'exported', '--teacher_hidden_layers', 4, *FLAGS)
-    assert_taught(space, tmp_path / 'exported', 'MNLI', [0, 1, 2], space.result_file(4, 'MNLI'))
+    outcome = space.succeed(SCRIPT, '--task', task, '--teacher_model', tmp_path / 'exported', '--teacher_hidden_layers', 4,
+                            *FLAGS)
+    assert_taught(space, tmp_path / 'exported', task, order, space.result_file(4, task))
+    assert 'warning' not in outcome.out
 
 
 # Folders that hold no such teacher, and flags that contradict each other

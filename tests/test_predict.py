@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT, own_tables
 from scipy.special import softmax
 from test_custom_tasks import SCORED, SINGLE, write_own
@@ -78,6 +79,43 @@ def test_as_submitted(runs, task, tmp_path):
     expected = softmax(run_logits(runs, task, 'test').astype(np.float64), axis=1)
     np.testing.assert_allclose(table.iloc[:, 3:].to_numpy(float), expected, atol=5.1e-7)
     assert len({*table['prediction']}) > 1
+
+
+def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
+    """Found where it was where the name says nothing here, refused where its words are others; old records have no mark."""
+    workspace = runs.copy(tmp_path / 'workspace')
+    path, call = workspace.teacher_folder() / 'run.json', (PREDICT, *model(workspace), '--input', test_file(runs, 'MRPC'))
+    record = json.loads(path.read_text())
+    assert record['checkpoint']['folder'] == str(runs.models / 'tiny')
+    found = workspace.succeed(*call).out
+    (workspace.models / 'tiny').rename(workspace.models / 'renamed')
+    assert workspace.succeed(*call).out == found
+    path.write_text(json.dumps(record | {'checkpoint': record['checkpoint'] | {'folder': str(tmp_path / 'gone')}}))
+    outcome = workspace.call(*call)
+    assert outcome.code == 2 and "'tiny'" in outcome.err and outcome.err.count('\n') == 1
+    (workspace.models / 'renamed').rename(workspace.models / 'tiny')
+    (workspace.models / 'tiny' / 'tokenizer_config.json').write_text('{"do_lower_case": false}')
+    outcome = workspace.call(*call)
+    assert outcome.code == 2 and outcome.out == '' and outcome.err.count('\n') == 1
+    assert all(str(word) in outcome.err for word in (workspace.models / 'tiny', path.parent, tmp_path / 'gone'))
+    path.write_text(json.dumps({name: value for name, value in record.items() if name != 'checkpoint'}))
+    workspace.succeed(*call)
+    path.write_text(json.dumps(record | {'checkpoint': 'tiny'}))
+    assert 'checkpoint.tokenizer missing' in workspace.call(*call).err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_a_run_made_in_fp16_computes_in_fp32_without_cuda(runs, tmp_path):
+    workspace = runs.copy(tmp_path / 'workspace')
+    path = workspace.teacher_folder() / 'run.json'
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {'precision': 'fp16', 'arguments': record['arguments'] | {'precision': 'fp16'}}))
+    source = ('--input', test_file(workspace, 'MRPC'))
+    log = workspace.succeed(PREDICT, *model(workspace), *source, '--output', tmp_path / 'out').out
+    told = [line for line in log.splitlines() if 'fp16' in line]
+    assert len(told) == 1 and str(path.parent) in told[0] and 'fp32' in told[0]
+    assert (tmp_path / 'out').read_text() == runs.succeed(PREDICT, *model(runs), *source).out
+    workspace.succeed(BENCHMARK, '--mode', 'submit', '--runs', path.parent, '--output_dir', tmp_path / 'submitted')
 
 
 @pytest.mark.parametrize('rows', [1, 3, 20, 4096])

@@ -1,6 +1,7 @@
 """The training loop: when it evaluates, saves and logs, in which order it reads, what it leaves alone."""
 import copy
 import csv
+import importlib.metadata
 import json
 import logging
 import sys
@@ -21,12 +22,12 @@ from src.argument_parser import parse
 from src.checkpoints import save_model
 from src.data_processing import TokenizedSplit
 from src.evaluation import predict, predict_logits
-from src.mixed_precision import MixedPrecision, nvidia_apex_amp
-from src.modeling import SequenceClassifier
+from src.mixed_precision import MixedPrecision, fp16_version, nvidia_apex_amp
+from src.modeling import SequenceClassifier, wiring
 from src.nli_data_processing import find_task
 from src.run_log import read_run, write_run
 from src.training import Objective, Settings, Trainer
-from src.training_state import read_state
+from src.training_state import differences, read_state
 from src.utils import RunError, choose_precision, epoch_order, set_seed
 
 CPU = torch.device('cpu')
@@ -576,6 +577,55 @@ def test_nvidia_apex_is_told_from_others(monkeypatch):
     amp = FakeAmp()
     install(monkeypatch, amp)
     assert nvidia_apex_amp() is amp
+
+
+def test_which_fp16_it_was_is_recorded(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'apex', None)
+    assert fp16_version('fp32') == fp16_version('bf16') == {} and fp16_version('fp16') == {'fp16': 'torch.amp'}
+    install(monkeypatch, FakeAmp())
+    monkeypatch.setattr(importlib.metadata, 'version', {'apex': '0.1'}.__getitem__)
+    now = fp16_version('fp16')
+    then = {'fp16': 'torch.amp'}
+    assert differences({'versions': then}, {'versions': now}) == ['the version of fp16 was torch.amp, is apex 0.1']
+    monkeypatch.undo()
+    install(monkeypatch, FakeAmp())                                   # a copy of it that pip knows nothing of
+    monkeypatch.setattr(importlib.metadata, 'version', _unknown)
+    assert fp16_version('fp16') == {'fp16': 'apex'}
+
+
+def _unknown(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+def test_fp16_of_a_shared_model_on_the_whole():
+    """States in fp16; logits, weights and what the optimizer keeps in fp32."""
+    set_seed(0)
+    config = BertConfig(30, 16, 2, 2, 32, max_position_embeddings=16, passes=wiring('SPS', 2))
+    model, split = SequenceClassifier(config, 2), a_split()
+    optimizer = BertAdam(model.parameters(), 0.1)
+    mixed = MixedPrecision(model, optimizer, CPU, 'fp16')
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with mixed.forward_context():
+        logits, pooled, states = model(split.batch(np.arange(4)))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(split.labels[:4]))
+    assert states.dtype == pooled.dtype == torch.float16 and logits.dtype == loss.dtype == torch.float32
+    mixed.backward(loss)
+    assert mixed.step() and mixed.skipped == 0
+    for weight in model.parameters():
+        kept = optimizer.state[weight]
+        assert weight.dtype == kept['next_m'].dtype == kept['next_v'].dtype == torch.float32
+        assert weight.isfinite().all() and kept['next_m'].isfinite().all()
+    assert sum(not torch.equal(weight, old) for weight, old in zip(model.parameters(), before, strict=True)) > 30
+
+
+def test_apex_casts_by_itself(monkeypatch):
+    install(monkeypatch, FakeAmp())
+    model = nn.Linear(3, 2)
+    with MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16').forward_context():
+        assert not torch.is_autocast_enabled('cpu') and model(torch.ones(1, 3)).dtype == torch.float32
+    monkeypatch.undo()
+    with MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16').forward_context():
+        assert torch.is_autocast_enabled('cpu') and model(torch.ones(1, 3)).dtype == torch.float16
 
 
 @pytest.mark.parametrize('loss_scale, given', [(0, 'dynamic'), (64, 64)])

@@ -71,10 +71,10 @@ def test_from_pretrained(tmp_path, monkeypatch, state, config, weights, spelling
     assert same(BertModel.from_pretrained('tiny'), state)
 
 
-def test_safetensors_goes_before_bin_and_bert_config_before_config(tmp_path, state):
-    folder = write_folder(tmp_path, state, 'model.safetensors', 'bert_config.json')
+def test_safetensors_goes_before_bin_and_config_before_bert_config(tmp_path, state):
+    folder = write_folder(tmp_path, state, 'model.safetensors', 'config.json')
     torch.save({name: tensor + 1 for name, tensor in state.items()}, folder / 'pytorch_model.bin')
-    (folder / 'config.json').write_text('{}', 'utf-8')
+    (folder / 'bert_config.json').write_text('{}', 'utf-8')
     assert same(BertModel.from_pretrained(folder), state)
 
 

@@ -4,7 +4,8 @@
         --tf_checkpoint_path data/models/uncased_L-4_H-256_A-4/bert_model.ckpt
 
 Reads   bert_model.ckpt.index and .data-..., and the bert_config.json beside them
-Writes  pytorch_model.bin beside them, so that the unpacked archive is a checkpoint folder: --bert_model takes it
+Writes  pytorch_model.bin beside them, so that the unpacked archive is a checkpoint folder: --bert_model takes it. One that
+        is there is replaced with --overwrite alone
 
 Of the checkpoint the encoder is taken; heads of pretraining and what the optimizer kept are left out. Needs TensorFlow, here
 alone: pip install tensorflow
@@ -21,7 +22,7 @@ from torch import Tensor
 
 if __name__ == '__main__':
     sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import SUMS_NAME, WEIGHTS_NAMES, InputError, read_sums  # noqa: E402
 from BERT.pytorch_pretrained_bert.modeling import BertConfig, BertModel  # noqa: E402
 from BERT.pytorch_pretrained_bert.weights import load_weights  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
@@ -84,10 +85,23 @@ def read_tf_checkpoint(path: Path, config: BertConfig) -> dict[str, Tensor]:
         raise InputError(f'--tf_checkpoint_path {path}: not a TensorFlow checkpoint: {error}') from None
 
 
+def check_target(target: Path, overwrite: bool) -> None:
+    """InputError where a file is there and is not to be replaced, or where what lies beside it would make it useless."""
+    if target.exists() and not overwrite:
+        raise InputError(f'--pytorch_dump_path {target}: it is there; name another file, or give --overwrite to replace it')
+    preferred = target.with_name(WEIGHTS_NAMES[0])
+    if target.name in WEIGHTS_NAMES[1:] and preferred.exists():
+        raise InputError(f'--pytorch_dump_path {target}: {preferred.name} beside it would be read in its place; name a file '
+                         f'in another folder, or move {preferred.name} away')
+    if target.name in read_sums(target.parent):
+        raise InputError(f'--pytorch_dump_path {target}: {SUMS_NAME} beside it has the SHA-256 of another {target.name}: '
+                         f'this one would be refused as damaged; take its line out of {SUMS_NAME}')
+
+
 def convert(tf_checkpoint_path: str | Path, bert_config_file: str | Path | None = None,
-            pytorch_dump_path: str | Path | None = None) -> Path:
+            pytorch_dump_path: str | Path | None = None, overwrite: bool = False) -> Path:
     """Convert a checkpoint, with the configuration beside it, to pytorch_model.bin beside it, where nothing else is given;
-    returns the file written."""
+    returns the file written. InputError where that is there and overwrite is not given, or would be of no use there."""
     path = Path(tf_checkpoint_path).expanduser()
     path = path.with_name(re.sub(r'\.(index|meta|data-\d+-of-\d+)$', '', path.name))
     if not path.with_name(f'{path.name}.index').is_file():
@@ -98,6 +112,7 @@ def convert(tf_checkpoint_path: str | Path, bert_config_file: str | Path | None 
         raise FileNotFoundError(f'--bert_config_file {config_file}: no such file')
     config = BertConfig.from_json_file(config_file)
     target = Path(pytorch_dump_path).expanduser() if pytorch_dump_path else path.with_name('pytorch_model.bin')
+    check_target(target, overwrite)
     state = read_tf_checkpoint(path, config)
     with replace_file(target) as temporary, open(temporary, 'wb') as file:
         torch.save({f'bert.{name}': tensor for name, tensor in state.items()}, file)
@@ -110,9 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--tf_checkpoint_path', required=True, help="what the names of the checkpoint's files begin with")
     parser.add_argument('--bert_config_file', help='its configuration (bert_config.json beside it)')
     parser.add_argument('--pytorch_dump_path', help='the file to write (pytorch_model.bin beside it)')
+    parser.add_argument('--overwrite', action='store_true', help='replace the file where it is there')
     args = parser.parse_args(argv)
     try:
-        print(f'saved in {convert(args.tf_checkpoint_path, args.bert_config_file, args.pytorch_dump_path)}')
+        target = convert(args.tf_checkpoint_path, args.bert_config_file, args.pytorch_dump_path, args.overwrite)
+        print(f'saved in {target}')
     except (InputError, OSError) as error:
         print('error:', ' '.join(str(error).split()), file=sys.stderr)
         return 2

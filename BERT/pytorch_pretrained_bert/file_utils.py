@@ -21,7 +21,8 @@ import envs
 
 from .writing import put_in_place, writing
 
-CONFIG_NAMES = ('bert_config.json', 'config.json')          # the first that exists is taken
+# Of each kind the first that exists is taken; of configurations HF's, which alone says what a classifier's outputs are
+CONFIG_NAMES = ('config.json', 'bert_config.json')
 VOCAB_NAMES = ('vocab.txt', 'tokenizer.json')
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
 SUMS_NAME = 'SHA256SUMS'             # as sha256sum writes and checks it; where it is there, it is compared
@@ -76,7 +77,7 @@ def _checkpoint_names(models_folder: Path) -> list[str]:
 
 
 def config_file(folder: str | os.PathLike) -> Path:
-    """bert_config.json, else config.json, of a checkpoint folder.
+    """config.json, else bert_config.json, of a checkpoint folder.
 
     Raises FileNotFoundError where there is neither and InputError where the file is empty or not what SHA256SUMS says."""
     return _one_of(Path(folder), CONFIG_NAMES, 'configuration')
@@ -116,12 +117,15 @@ def _one_of(folder: Path, names: tuple[str, ...], what: str) -> Path:
 
 def has_right_sum(path: Path) -> bool:
     """Whether a file is what the SHA256SUMS of its folder says; one that it does not name may be any."""
-    sums = path.with_name(SUMS_NAME)
-    if not sums.is_file():
-        return True
-    text = sums.read_text(encoding='utf-8', errors='replace')
-    known = {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
-    return path.name not in known or sha256_of(path) == known[path.name]
+    expected = read_sums(path.parent).get(path.name)
+    return expected is None or sha256_of(path) == expected
+
+
+def read_sums(folder: str | os.PathLike) -> dict[str, str]:
+    """File name -> SHA-256, as a folder's SHA256SUMS has them; none where there is no such file."""
+    sums = Path(folder) / SUMS_NAME
+    text = sums.read_text(encoding='utf-8', errors='replace') if sums.is_file() else ''
+    return {name: found.lower() for found, name in re.findall(r'^([0-9a-fA-F]{64})[ \t]+\*?(.+?)\r?$', text, re.MULTILINE)}
 
 
 def write_sums(folder: str | os.PathLike, names: Iterable[str]) -> None:

@@ -150,6 +150,11 @@ class BertConfig:
         passes = self.passes or [[layer, False] for layer in range(self.num_hidden_layers)]
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether each stored layer runs once, in order, query and key in their own roles."""
+        return self.layer_passes() == [(layer, False) for layer in range(self.num_hidden_layers)]
+
     def unrolled(self) -> 'BertConfig':
         """The plain BERT that computes the same, with a layer for each pass and one matrix of word embeddings;
         weights.arrange_layers and factored.whole_embeddings give its weights."""
