@@ -130,7 +130,8 @@ def own_tasks(argv: list[str] | None) -> list[str]:
 def tasks_flags(parser: Parser) -> None:
     """The flags that name tasks."""
     parser.add_argument(*TASKS_FLAG, type=TASK_NAMES, default=('MRPC',),
-                        help='tasks between commas (MRPC, or those that --task_config defines)')
+                        help='tasks between commas (those that --task_config defines, else MRPC; for --mode teacher TASK of '
+                             'save_teacher_outputs.py)')
     parser.add_argument('--task_config', nargs='+', default=[], metavar='FILE', help='JSON files that define tasks')
 
 
@@ -247,12 +248,18 @@ def chosen_runs(args: argparse.Namespace) -> list[Path]:
     return folders
 
 
+def name_of(folder: Path) -> str:
+    """A run's folder, from the outputs folder on where it lies there."""
+    path = folder.expanduser().resolve()
+    return str(path.relative_to(envs.OUTPUTS_FOLDER) if path.is_relative_to(envs.OUTPUTS_FOLDER) else path)
+
+
 def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
     rows, output_dir = [], args.output_dir
     for folder in from_main(chosen_runs, args):
         run = load_run(folder)
-        rows += [{'task': task.name, 'run': folder.name, 'seed': run.record['seed'], **run.dev_scores(task)}
+        rows += [{'task': task.name, 'run': name_of(folder), 'seed': run.record['seed'], **run.dev_scores(task)}
                  for task in (run.task, *also_served(run.task, 'dev'))]
     table = pd.DataFrame(rows)
     if is_main():

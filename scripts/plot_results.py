@@ -96,7 +96,8 @@ def confidence_flags(parser: Parser) -> None:
     parser.add_argument('results', type=Path, metavar='RESULT_FILE', help="the teacher's, by save_teacher_outputs.py")
     parser.add_argument('--split', choices=('train', 'dev'), default='train', help='the rows (train)')
     parser.add_argument('--task_config', metavar='FILE', help='JSON file that defines the task, of a task of your own')
-    parser.add_argument('--ptp_threshold', help='as of PTP.py: t, t1,t2 or median; the table of nli_data_processing.py')
+    parser.add_argument('--ptp_threshold',
+                        help='as of PTP.py: t1 alone, t1,t2 or median (the table of nli_data_processing.py)')
 
 
 def teacher_confidence(args: argparse.Namespace, paths: list[Path]) -> None:

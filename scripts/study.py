@@ -36,7 +36,7 @@ PTP = ['--set', 'ptp.num_train_epochs=2']      # what `labels` chose, at the rec
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.
 SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=100', 'teacher.eval_every=100', 'num_train_epochs=3',
         'teacher.num_train_epochs=3']
-RANKS = ['--methods=sps', '--layers=3', '--seeds=1,2,3', '--grid', 'embedding_rank=None,32,64,128']
+RANKS = ['--methods=sps', '--layers=3', '--seeds=1,2,3', '--grid', 'embedding_rank=None,32,128']
 
 # part -> calls of compare
 PARTS: dict[str, list[list[str]]] = {

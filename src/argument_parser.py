@@ -208,8 +208,8 @@ def parse(script: str, description: str, argv: list[str] | None = None,
         defaults = defaults | recommended_settings(script, vars(args))
     parser = _parser(script, description, defaults)
     args = parser.parse_args(argv)
-    problems += parser.problems                # before the parser parses again
-    args.given = _given(_parser(script, description, defaults), argv)
+    problems += parser.problems                # here, for _given parses again and finds them again
+    args.given = _given(parser, argv)
     problems += _problems(args)
     if problems:
         raise InputError('; '.join(problems))

@@ -135,7 +135,7 @@ def _settings(run: SavedRun, parameters: int) -> str:
     record, args = run.record, run.record['arguments']
     made = {'pretrained checkpoint': Path(args['bert_model']).name, 'learnt by': args['train_type'], 'seed': record['seed']}
     if args['train_type'] != 'ft':
-        made['teacher'] = ', '.join([f'{args["teacher_hidden_layers"]} layers', *_about_teacher(record.get('teacher', {}))])
+        made['teacher'] = ', '.join([f'{args["teacher_hidden_layers"]} layers', *_about_teacher(run)])
         made["fingerprint of the teacher's result file"] = record['inputs'].get('teacher')
     if args.get('load_model'):
         made['started from'] = Path(args['load_model']).name
@@ -152,8 +152,9 @@ def _settings(run: SavedRun, parameters: int) -> str:
     return '\n'.join([_row(['setting', 'value']), _row(['-', '-']), *(_row([key, value]) for key, value in made.items())])
 
 
-def _about_teacher(about: dict) -> list[str]:
-    words = {'teacher': '{}', 'outputs': 'whose own outputs are {}', 'dev_acc': 'acc on dev {:.4f}'}
+def _about_teacher(run: SavedRun) -> list[str]:
+    about, score = run.record.get('teacher', {}), 'acc' if run.task.labels else run.record['metric']
+    words = {'teacher': '{}', 'outputs': 'whose own outputs are {}', 'dev_acc': f'{score} on dev {{:.4f}}'}
     return [form.format(about[key]) for key, form in words.items() if key in about]
 
 

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,11 +56,13 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """The columns of one kind of file: those a reader needs. header, for columns without names: whether there is one."""
+    """The columns of one kind of file: those a reader needs. header, for columns without names: whether there is one;
+    indexed: a first row that begins with a number is no header."""
     text_a: Column
     text_b: Column | None = None
     label: Column | None = None
     header: bool | None = None
+    indexed: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -81,8 +83,8 @@ class Layout:
         if positions is not None:
             return positions, True
         positions = [column.position for column in self.columns]
-        # Without labels to check, only a header tells a right file from a wrong one; or a copy without one has GLUE's index
-        untold = self.header is None and self.label is None and not row.cells[0].strip().isdecimal()
+        # Without labels to check, only a header tells a right file from a wrong one, or, of GLUE's own, the index
+        untold = self.header is None and self.label is None and not (self.indexed and row.cells[0].strip().isdecimal())
         if None in positions or untold:
             raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells)))
         return positions, bool(self.header)
@@ -328,7 +330,7 @@ class GlueReader:
     def examples(self, data_dir: str | Path, split: str) -> Iterator[InputExample]:
         """The rows of a split ('train', 'dev' or 'test') one by one, so that a large file need not fit in memory."""
         path = self.path(data_dir, split)
-        layout = self.task.unlabelled if split == 'test' else self.task.labelled
+        layout = replace(self.task.unlabelled, indexed=True) if split == 'test' else self.task.labelled
         with open(path, 'rb') as file:
             for _, example in self.numbered_examples(file, path, layout, split, self._remedy()):
                 yield example

@@ -21,7 +21,7 @@ from BERT.pytorch_pretrained_bert.modeling import BertLayer, BertSelfAttention
 from BERT.pytorch_pretrained_bert.packing import TokenBatch
 from src.data_processing import TokenizedSplit
 from src.evaluation import logits_in_batches
-from src.hugging_face import SCORE
+from src.hugging_face import output_names
 from src.modeling import SequenceClassifier, count_parameters
 from src.saved_runs import SavedRun
 
@@ -115,7 +115,7 @@ def _remove_aliases(graph: Any) -> None:
 def metadata(run: SavedRun) -> dict[str, str]:
     """What a file tells of a run: how texts become token ids, and what the outputs are."""
     task, tokenizer = run.task, run.setup.tokenizer
-    return {'task': task.name, 'labels': json.dumps(task.labels or (SCORE,)),
+    return {'task': task.name, 'labels': json.dumps(output_names(task)),
             'problem_type': 'single_label_classification' if task.labels else 'regression',
             'max_seq_length': str(run.args.max_seq_length), 'do_lower_case': str(tokenizer.do_lower_case).lower(),
             'pad_token_id': str(tokenizer.pad_id)}

@@ -185,17 +185,19 @@ class RunLog:
             for path, row in self._rows():
                 self._report(path, row, again=True)
 
-    def _rows(self) -> list[tuple[Path, dict]]:
-        """The rows of both logs, in the order they were written in."""
+    def _rows(self) -> list[tuple[Path, dict[str, float]]]:
+        """The rows of both logs, in the order they were written in. InputError where one is damaged."""
         rows = []
         for path in filter(Path.exists, (self.train_file, self.eval_file)):
-            with open(path, encoding='utf-8', newline='') as file:
-                rows += [(path, row) for row in csv.DictReader(file)]
-        try:
-            return sorted(rows, key=lambda row: int(row[1]['global_steps']))
-        except (KeyError, TypeError, ValueError):
-            raise InputError(f'--resume: {self.train_file} or {self.eval_file} is not a log of this run: a row without a '
-                             'number of steps; leave --report_to out, or --resume to start anew') from None
+            try:
+                with open(path, encoding='utf-8', newline='') as file:
+                    for row in csv.DictReader(file):
+                        numbers = {name: float(value) for name, value in row.items() if value != ''}
+                        rows.append((numbers['global_steps'], path, numbers))
+            except (KeyError, TypeError, ValueError, csv.Error):
+                raise InputError(f'--resume: {path} is damaged: not a log of numbers; leave --report_to out, or --resume to '
+                                 'start anew') from None
+        return [(path, row) for _, path, row in sorted(rows, key=lambda row: row[0])]
 
     def _report(self, path: Path, row: dict, again: bool = False) -> None:
         """Give a row to the reporters; again: only to those that want it once more."""

@@ -28,7 +28,15 @@ from src.distributed import from_main, is_main, share, world_size
 from src.evaluation import predict_logits
 from src.mixed_precision import fp16_version
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
-from src.nli_data_processing import SPELLINGS, GlueReader, GlueTask, find_task, published_thresholds, task_folder
+from src.nli_data_processing import (
+    PTP_THRESHOLDS,
+    SPELLINGS,
+    GlueReader,
+    GlueTask,
+    find_task,
+    parse_ptp_threshold,
+    task_folder,
+)
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
@@ -100,24 +108,26 @@ def seed_run(args: argparse.Namespace, given: int | None, log_folder: Callable[[
     return seed
 
 
-def passes_of(args: argparse.Namespace, layers: int) -> list[list] | None:
-    """The passes that the flags ask for; None: each layer once."""
-    return parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
-
-
 def constants_used(args: argparse.Namespace, task: GlueTask) -> dict[str, list]:
-    """What constants that users may edit make of a training script's flags: REPEATED_LAYERS the passes, PTP_THRESHOLDS the
-    thresholds. A run made with other ones is another run."""
-    used = {'REPEATED_LAYERS': args.student_hidden_layers and passes_of(args, args.student_hidden_layers)}
-    if 'PTP_seed' in args:
-        used['PTP_THRESHOLDS'] = list(published_thresholds(task))      # as JSON gives it back
-    return {name: value for name, value in used.items() if value is not None}
+    """What constants that users may edit make of a training script's flags, where these leave it to them: REPEATED_LAYERS
+    the passes, PTP_THRESHOLDS [t1, t2], of which a flag may give the first. A run made with other ones is another run."""
+    used = {}
+    if args.student_hidden_layers and not args.passes:
+        used['REPEATED_LAYERS'] = wiring(args.model_type, args.student_hidden_layers)
+    if 'PTP_seed' in args and not task.ptp_thresholds:
+        t1, t2 = PTP_THRESHOLDS.get(task.name.lower(), (None, None))
+        given = parse_ptp_threshold(args.ptp_threshold)
+        if args.ptp_threshold is None:
+            used['PTP_THRESHOLDS'] = [t1, t2]
+        elif given and given[1] is None:
+            used['PTP_THRESHOLDS'] = [None, t2]
+    return {name: value for name, value in used.items() if value not in (None, [None, None])}
 
 
 def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
     """The checkpoint's shape with the layers and the wiring that the flags ask for."""
     layers = args.student_hidden_layers or config.num_hidden_layers
-    passes = passes_of(args, layers)
+    passes = parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
     problems = [f'--freeze_layer {layer}: the model has {layers} layers' for layer in args.freeze_layer or []
                 if layer > layers]
     if len(args.layer_initialization or range(layers)) != layers:

@@ -136,8 +136,8 @@ def finished_runs() -> list[Path]:
 
 
 def _is_comparisons_teacher(folder: Path) -> bool:
-    root = folder.parents[2]                       # root/teachers/TASK/NAME; see stages.py
-    return folder.parents[1].name == 'teachers' and (root / 'results.csv').is_file()
+    teachers = folder.parent.parent                # root/teachers/TASK/NAME; see stages.py
+    return teachers.name == 'teachers' and (teachers.parent / 'runs').is_dir()
 
 
 def has_weights(folder: Path) -> bool:

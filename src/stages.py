@@ -63,10 +63,14 @@ class Stage:
         may edit do count."""
         arguments = {name: value for name, value in flat(self.changed).items()
                      if name not in NOT_CONFIGURATION or name.endswith('_seed')}
-        trains = self.kind not in RESULT_FILES
-        constants = constants_used(self.arguments, find_task(self.arguments.task)) if trains else {}
-        return _short_hash([self.script, arguments | constants, self.mark, self.criterion,
+        return _short_hash([self.script, arguments | self.constants, self.mark, self.criterion,
                             [need.digest for need in self.needs]])
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What constants that users may edit make of its flags."""
+        trains = self.kind not in RESULT_FILES
+        return constants_used(self.arguments, find_task(self.arguments.task)) if trains else {}
 
     @cached_property
     def changed(self) -> dict[str, Any]:
@@ -224,6 +228,8 @@ def setting_columns(student: Stage) -> dict[str, str]:
             inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
             if not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
                 columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
+        columns |= {f'{kind}.{name}': json.dumps(value) for name, value in stage.constants.items()
+                    if kind == 'student' or value != student.constants.get(name)}
     join, dump = student.need('join'), student.need('dump')
     if join:
         columns['ptp.teacher_folds'] = str(len(join.needs))

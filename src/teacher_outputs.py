@@ -280,7 +280,8 @@ class TeacherOutputs:
         return find_task(_identity(self.metadata.get('train', '')).get('task', ''))
 
     def about(self) -> dict[str, str | float]:
-        """What the file says of its teacher, in words, and its accuracy on each split that has labels: dev_acc, say."""
+        """What the file says of its teacher, in words, and, of each split that has labels, its accuracy, or of regression
+        the score that decides: dev_acc, say."""
         words = {name: text for name, text in self.metadata.items() if name not in ('format', *SPLITS)}
         return words | {f'{name}_acc': float(self.arrays[f'{name}.acc']) for name in SPLITS if f'{name}.acc' in self.arrays}
 

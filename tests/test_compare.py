@@ -237,6 +237,10 @@ def test_constants_that_users_edit_make_other_runs(monkeypatch):
     before = folders()
     monkeypatch.setitem(nli_data_processing.PTP_THRESHOLDS, 'mrpc', (0.9, 0.7))
     assert changed() == {'ptp_3layer_seed1', 'sps+ptp_3layer_seed1', 'Original_3layer_seed1', 'SPS_3layer_seed1'}
+    assert only(methods=('sps+ptp',), fixed=parse_fixed(['ptp.ptp_threshold=median'])).need('ptp').constants.keys() == {
+        'REPEATED_LAYERS'}                                          # where the flag says all, the table has no part
+    [student] = plan(methods=('sps+ptp',)).values()
+    assert setting_columns(student)['ptp.PTP_THRESHOLDS'] == '[0.9, 0.7]'          # two settings of results.csv, not one
     monkeypatch.setitem(nli_data_processing.PTP_THRESHOLDS, 'mrpc', (0.95, 0.75))
     assert changed() == set()
     monkeypatch.setitem(modeling.REPEATED_LAYERS, 3, [1, 2])
@@ -281,7 +285,8 @@ def test_columns_are_the_settings_that_differ_from_defaults():
     assert setting_columns(student) == {
         'student.bert_model': 'tiny', 'student.teacher_hidden_layers': '6', 'student.T': '5.0', 'teacher.train_seed': '1',
         'student.fc_layer_idx': '1,3,5,5,5', 'student.max_seq_length': '64', 'ptp.learning_rate': '1e-05',
-        'teacher.num_train_epochs': '3.0', 'teacher.checkpoint': 'final'}
+        'teacher.num_train_epochs': '3.0', 'teacher.checkpoint': 'final', 'ptp.PTP_THRESHOLDS': '[0.95, 0.75]',
+        'student.REPEATED_LAYERS': '[[0, false], [1, false], [2, false], [0, true], [1, true], [2, true]]'}
 
 
 def test_wrong_values_are_told_before_anything_runs():
@@ -516,7 +521,7 @@ def test_its_best_student_is_submitted_and_evaluated(again, tmp_path):
     again.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path / 'out')
     [scores] = pd.read_csv(tmp_path / 'out' / 'dev_scores.csv').to_dict('records')
     row = max(rows_of(again), key=lambda row: float(row['dev_best_f1']))
-    assert scores['run'] in row['run'] and scores['f1'] == float(row['dev_best_f1'])
+    assert scores['run'] == f'compare/{row["run"]}' and scores['f1'] == float(row['dev_best_f1'])
     assert row['run'] in again.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'out').out
     assert len((tmp_path / 'out' / 'MRPC.tsv').read_text().splitlines()) == 21
     better = again.outputs / 'PeaKD' / 'MRPC' / 'better'

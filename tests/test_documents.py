@@ -85,7 +85,8 @@ def test_what_the_tutorial_promises_is_there(reader):
     record = json.loads(folder.joinpath(*STUDENT, 'run.json').read_text(encoding='utf-8'))
     assert (record['layers'], len(record['passes']), record['metric']) == (3, 6, 'acc')
     scores = pd.read_csv(reader.workspace.outputs / 'predictions' / 'dev_scores.csv')
-    assert scores['task'].tolist() == ['Paraphrases'] * 2 and scores['run'].tolist() == ['teacher_6layer', 'student']
+    assert scores['task'].tolist() == ['Paraphrases'] * 2 and [run.rpartition('/')[2] for run in scores['run']] \
+        == ['teacher_6layer', 'student']
     tables = [pd.read_csv(folder / 'my_task' / 'predictions.tsv', sep='\t'),
               pd.read_csv(folder / 'my_task' / 'predictions.csv')]
     assert len(tables[0]) == 400 and set(tables[0]['prediction']) <= {'yes', 'no'}

@@ -241,6 +241,12 @@ def test_wrong_flags(runs, tmp_path, flags, said):
     assert path.read_text() == 'p\tq\na\tb\n' and outcome.out == ''
 
 
+def test_columns_of_a_numbered_table_without_a_header_are_not_guessed(runs, tmp_path):
+    """As they are of a task's own test file."""
+    outcome = runs.call(PREDICT, *model(runs), '--input', table(tmp_path / 'x.tsv', '0\t1\t2\ta\tb'))
+    assert outcome.code == 2 and 'name the columns with --text_a' in outcome.err
+
+
 def test_what_is_not_there(runs, tmp_path):
     table(tmp_path / 'empty.tsv')
     table(tmp_path / 'header.tsv', '#1 String\t#2 String')

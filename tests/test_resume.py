@@ -21,6 +21,7 @@ import torch
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
+from src import modeling
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.checkpoints import checkpoint_files, save_model, settle
 from src.modeling import SequenceClassifier
@@ -425,11 +426,20 @@ def test_what_differs_is_named(taught, tmp_path, monkeypatch):
 def test_a_drawn_seed_is_found_again(taught, tmp_path, monkeypatch):
     """Its folder is named by the seed, which only the stopped run knows."""
     workspace = taught.copy(tmp_path / 'workspace')
-    command = (TRAIN, *BRIEF, '--model_type', 'SPS')
+    command = (TRAIN, *BRIEF, '--model_type', 'SPS', '--student_hidden_layers', '2')
     first = stopped(workspace, monkeypatch, 0, *command)
     seed = next(line for line in first.out.splitlines() if line.startswith('seed '))
     outcome = workspace.succeed(*command, '--resume')
     assert 'goes on after step 1' in outcome.out and f'{seed.removesuffix(" (drawn)")}\n' in outcome.out
+    assert 'has ended already' in workspace.succeed(*command, '--resume').out
+    with monkeypatch.context() as patch:
+        patch.setitem(modeling.REPEATED_LAYERS, 2, [1])
+        refused = workspace.call(*command, '--resume')
+    assert refused.code == 2 and 'made otherwise: REPEATED_LAYERS was ' in refused.err
+    [path] = workspace.outputs.glob('PeaKD/MRPC/*/run.json')
+    record = json.loads(path.read_text())
+    del record['inputs']['constants']                         # as an earlier version wrote it
+    path.write_text(json.dumps(record))
     assert 'has ended already' in workspace.succeed(*command, '--resume').out
     assert len(list((workspace.outputs / 'PeaKD' / 'MRPC').iterdir())) == 1
     for _ in range(2):
