@@ -1,12 +1,14 @@
 """scripts/study.py: its parts are comparisons that can be run; one of them is run, on a tiny checkpoint, twice."""
+import math
 import sys
 
 import pytest
-from conftest import write_checkpoint, write_task
+from conftest import ROOT, VOCABULARY, write_checkpoint, write_task
 
 import run_glue_benchmark
 from scripts import study
 from src.grid import check_grid, grid_cells
+from src.summary import make_summaries, points, shown
 
 BRIEF = ['num_train_epochs=1', 'teacher.num_train_epochs=1', 'precision=fp32']
 
@@ -15,7 +17,8 @@ BRIEF = ['num_train_epochs=1', 'teacher.num_train_epochs=1', 'precision=fp32']
 def workspace(make_workspace):
     """The study's checkpoint, shrunk, and its tasks."""
     made = make_workspace(tasks=())
-    write_checkpoint(made.models / 'minilm-l6', 6)
+    # of a width and with words enough for the ranks
+    write_checkpoint(made.models / 'minilm-l6', 6, 160, vocabulary=[*VOCABULARY, *(f'word{n}' for n in range(150))])
     for task in ('MRPC', 'RTE', 'SST-2'):
         write_task(made.glue, task, (30, 20, 10))
     return made
@@ -72,3 +75,32 @@ def test_unknown_parts_and_failures_are_told(workspace, monkeypatch):
     monkeypatch.setattr(study, 'PARTS', {'wrong': [['--tasks=MRPC', '--methods=pkd', '--layers=9']]})
     failed = workspace.call('scripts.study', '--parts', 'wrong')
     assert failed.code == 2 and 'part wrong: call 1 ended with exit code 2' in failed.err
+
+
+RESULTS = sorted(path.name for path in (ROOT / 'docs' / 'results').glob('*.csv'))
+
+
+def test_there_are_results():
+    assert {'mrpc.csv', 'sst2.csv', 'ranks.csv', 'search.csv'} <= {*RESULTS}
+
+
+@pytest.mark.parametrize('name', RESULTS)
+def test_the_tables_of_the_documents_are_those_of_the_rows_beside_them(name):
+    """Every mean, spread, difference, standard error and number of seeds stands in a row of docs/results.md."""
+    text = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8').replace('−', '-')
+    rows = [{cell.strip() for cell in line.split('|')} for line in text.splitlines() if line.startswith('|')]
+    summary = shown(make_summaries([ROOT / 'docs' / 'results' / name], 'pkd', all_settings=True))
+    averages = [row for row in summary.averages().to_dict('records') if row['acc_diff_se'] >= 0]     # of several seeds
+    for line in (*summary.lines.to_dict('records'), *averages):
+        wanted = {points(line.get('acc_diff', math.nan), line.get('acc_diff_se', math.nan), signed=True)} - {''}
+        if 'n' in line:
+            wanted |= {str(line['n']), str(line['layers']), points(line['acc_mean'], line['acc_sd'])}
+        assert any(wanted <= row for row in rows), (line['method'], wanted)
+
+
+def test_the_readmes_table_is_that_of_the_results():
+    def table(file):
+        lines = (ROOT / file).read_text(encoding='utf-8').splitlines()
+        first = lines.index('| task | stored layers | plain PKD | SPS − PKD | SPS after PTP − PKD | seeds |')
+        return lines[first:lines.index('', first)]
+    assert table('README.md') == table('docs/results.md') and len(table('README.md')) > 5
