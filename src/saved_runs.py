@@ -84,8 +84,7 @@ def load_run(folder: Path) -> SavedRun:
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
-    task, setup = task_of_run(folder, record), set_up(args, checkpoint_of(record))
-    check_tokenizer(folder, record, setup)
+    task, setup = task_of_run(folder, record), setup_of(folder, record, args)
     tell_changes(task, str(folder))
     shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
@@ -96,26 +95,33 @@ def load_run(folder: Path) -> SavedRun:
     return SavedRun(folder, record, args, task, setup, model.to(setup.device))
 
 
-def checkpoint_of(record: dict) -> Path:
-    """The checkpoint folder of a run: what its --bert_model names, or else, where that is not found, what it named then.
+def setup_of(folder: Path, record: dict, args: argparse.Namespace) -> Setup:
+    """The checkpoint's shape and the tokenizer of a folder's run: of the first checkpoint that has the tokenizer of then.
+
+    InputError where none has it: the model would read other words."""
+    setups, then = [], record.get('checkpoint')
+    for checkpoint in checkpoints_of(record):
+        setups.append(set_up(args, checkpoint))
+        if not then or setups[-1].tokenizer.fingerprint == then['tokenizer']:
+            return setups[-1]
+    raise InputError(f'{setups[0].checkpoint}: its tokenizer is not the one that the run in {folder} was trained with: '
+                     f'fingerprint {setups[0].tokenizer.fingerprint[:12]}, then {then["tokenizer"][:12]}, of '
+                     f'{then["folder"]}; put back the vocabulary and the tokenizer_config.json of then')
+
+
+def checkpoints_of(record: dict) -> list[Path]:
+    """Folders that may be a run's checkpoint: what its --bert_model names, and the folder that it was then.
 
     FileNotFoundError where there is neither."""
-    then = Path(record['checkpoint']['folder']) if 'checkpoint' in record else None
+    then = [Path(record['checkpoint']['folder'])] if 'checkpoint' in record else []
+    then = [path for path in then if path.is_dir()]
     try:
-        return checkpoint_folder(record['arguments']['bert_model'])
+        named = checkpoint_folder(record['arguments']['bert_model'])
     except FileNotFoundError:
-        if then is None or not then.is_dir():
+        if not then:
             raise
         return then
-
-
-def check_tokenizer(folder: Path, record: dict, setup: Setup) -> None:
-    """InputError where a run's checkpoint has another tokenizer than the run had: its model would read other words."""
-    then, now = record.get('checkpoint', {}), setup.tokenizer.fingerprint
-    if then and then['tokenizer'] != now:
-        raise InputError(f'{setup.checkpoint}: its tokenizer is not the one that the run in {folder} was trained with: '
-                         f'fingerprint {now[:12]}, then {then["tokenizer"][:12]}, of {then["folder"]}; put back the '
-                         'vocabulary and the tokenizer_config.json of then')
+    return [named, *(path for path in then if path != named)]
 
 
 def usable_precision(folder: Path, precision: str) -> str:

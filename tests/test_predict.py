@@ -98,6 +98,8 @@ def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
     outcome = workspace.call(*call)
     assert outcome.code == 2 and outcome.out == '' and outcome.err.count('\n') == 1
     assert all(str(word) in outcome.err for word in (workspace.models / 'tiny', path.parent, tmp_path / 'gone'))
+    path.write_text(json.dumps(record))                       # of two folders the one that fits
+    assert workspace.succeed(*call).out == found
     path.write_text(json.dumps({name: value for name, value in record.items() if name != 'checkpoint'}))
     workspace.succeed(*call)
     path.write_text(json.dumps(record | {'checkpoint': 'tiny'}))
