@@ -216,7 +216,7 @@ def test_a_model_too_large_for_a_file_is_refused(runs, monkeypatch):
 
 # The script
 
-@pytest.mark.parametrize('task, labels', [('MRPC', ['0', '1']), ('STS-B', ['score']),
+@pytest.mark.parametrize('task, labels', [('MRPC', ['not_equivalent', 'equivalent']), ('STS-B', ['score']),
                                           ('MNLI', ['contradiction', 'entailment', 'neutral'])])
 def test_a_run_of_each_kind_of_task(runs, tmp_path, task, labels):
     told = export(runs, task, tmp_path / 'new' / 'model.onnx')
@@ -243,7 +243,7 @@ def test_int8_tells_the_dev_scores(runs, tmp_path):
     assert fp32 == pytest.approx(record['dev_saved']['f1'], abs=1e-4) and 0 <= int8 <= 1 and 1e-5 < largest < 1
     assert export(runs, 'MRPC', tmp_path / 'whole.onnx').count('\n') == 2         # beside it, with the same tokenizer
     properties = OnnxClassifier(tmp_path / 'model.onnx').session.get_modelmeta().custom_metadata_map
-    assert properties['labels'] == '["0", "1"]' and properties['max_seq_length'] == '128'
+    assert properties['labels'] == '["not_equivalent", "equivalent"]' and properties['max_seq_length'] == '128'
 
 
 def test_a_cased_tokenizer_is_told(runs, tmp_path):
@@ -346,7 +346,7 @@ def test_the_code_of_the_readme_runs(runs, tmp_path, monkeypatch, capsys):
     export(runs, 'MRPC', tmp_path / 'exported' / 'student.onnx')
     monkeypatch.chdir(tmp_path)
     exec(code, {})
-    assert capsys.readouterr().out.strip() in ('0', '1')
+    assert capsys.readouterr().out.strip() in ('not_equivalent', 'equivalent')
 
 
 def test_hf_tokenizers_and_the_file_give_our_logits(runs, tmp_path):
