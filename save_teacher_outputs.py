@@ -34,7 +34,7 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, check_plain, check_same_labels, set_up, teacher_folder, teacher_marks
+from src.runs import Setup, check_plain, check_same_labels, check_same_tokenizer, set_up, teacher_folder, teacher_marks
 from src.teacher_outputs import result_file
 from src.utils import run_script
 
@@ -105,6 +105,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     files = teacher_files(args, teacher_folder(task, args.teacher_hidden_layers))
     check_plain(files[0].parent)
     check_same_labels(task, files[1].parent)
+    check_same_tokenizer(setup, files[0])
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     config.check_room(files[0])

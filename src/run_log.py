@@ -237,7 +237,7 @@ def read_run(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     record = read_json_object(path, 'a record of a run')
-    for name in ('arguments', 'inputs'):
+    for name in ('arguments', 'inputs', 'checkpoint'):
         if not isinstance(record.get(name, {}), dict):
             raise InputError(f'{path}: not a record of a run: {name} must be an object, not {str(record[name])[:40]}')
     return record

@@ -155,6 +155,8 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
     start = find_checkpoint('load_model', args.load_model, folders) if args.load_model else weights_file(setup.checkpoint)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     config.check_room(start, len(set(source_layers)) if source_layers else None)
+    if args.load_model:
+        check_same_tokenizer(setup, start)
     model = SequenceClassifier(config, num_labels)
     load_encoder(model.encoder, start, source_layers, optional=None if args.load_model else 'pooler.')
     if args.cls_checkpoint:
@@ -258,8 +260,7 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -
     latter of a task that was defined otherwise: the names of a teacher's and a PTP encoder's files say nothing of it."""
     if args.load_model:
         encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
-        prefix = encoder.name.partition('.encoder')[0]
-        theirs = _other_holdout(args, encoder.parent / prefix if prefix.startswith('PTP.') else encoder.parent)
+        theirs = _other_holdout(args, folder_of_record(encoder))
         if theirs:
             logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
                            theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
@@ -272,6 +273,23 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -
     if changes:
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
+
+
+def folder_of_record(encoder: Path) -> Path:
+    """Where the run.json of an encoder's run is, if it has one: beside it, or, of PTP.py's, in the folder of its prefix."""
+    prefix = encoder.name.partition('.encoder')[0]
+    return encoder.parent / prefix if made_by_ptp(str(encoder)) else encoder.parent
+
+
+def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
+    """InputError when an encoder was trained with another tokenizer than that of the checkpoint in use, as far as its
+    run.json tells: it would read other words."""
+    then = (read_run(folder_of_record(encoder)) or {}).get('checkpoint', {}).get('tokenizer')
+    now = setup.tokenizer.fingerprint
+    if then and then != now:
+        raise InputError(f'{encoder} was trained with another tokenizer (fingerprint {str(then)[:12]}) than that of '
+                         f'{setup.checkpoint} ({now[:12]}): name the checkpoint it was started from with --bert_model, or '
+                         'put back its vocabulary and tokenizer_config.json')
 
 
 def check_same_labels(task: GlueTask, folder: Path) -> None:

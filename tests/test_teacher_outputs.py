@@ -367,3 +367,23 @@ def test_a_model_of_shared_layers_is_no_teacher(taught, tmp_path):
                       '--num_train_epochs', 0.1, '--train_seed', 1, '--output_dir', tmp_path / 'shared')
     outcome = workspace.call(SCRIPT, *FLAGS, '--encoder_checkpoint', tmp_path / 'shared' / 'BERT.encoder.pkl')
     assert outcome.code == 2 and 'shares layers (6 passes of them)' in outcome.err
+
+
+@pytest.mark.parametrize('name', ['BERT', 'PTP.Original_3layer'])
+def test_weights_of_another_tokenizer_are_refused(taught, tmp_path, name):
+    """A teacher's record lies beside its weights, that of PTP.py in a folder of the encoder's name."""
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    folder = workspace.teacher_folder(3)
+    encoder = folder / f'{name}.encoder.pkl'
+    encoder.write_bytes((folder / 'BERT.encoder.pkl').read_bytes())
+    record = folder / name / 'run.json' if name.startswith('PTP') else folder / 'run.json'
+    record.parent.mkdir(exist_ok=True)
+    own = BertTokenizer.from_pretrained(workspace.models / 'tiny').fingerprint
+    start = ('NLI_KD_training.py', *FLAGS, '--load_model', encoder, '--num_train_epochs', 0.1, '--train_seed', 1)
+    for tokenizer, code in ((own, 0), ('f' * 64, 2)):
+        record.write_text(json.dumps({'checkpoint': {'folder': 'elsewhere', 'tokenizer': tokenizer}}))
+        calls = [start] if name.startswith('PTP') else [start, (SCRIPT, *FLAGS)]
+        for call in calls:
+            outcome = workspace.call(*call)
+            assert outcome.code == code, outcome.err
+            assert (f'{encoder} was trained with another tokenizer (fingerprint ffffffffffff)' in outcome.err) == bool(code)
