@@ -50,6 +50,9 @@ PARTS: dict[str, list[list[str]]] = {
     # The rate of students: of plain PKD and SPS at 1 and 2 layers, for the recommended one was found at 3; there of all
     'search': [[*MRPC, *cells, *SEARCH, '--grid', 'learning_rate=5e-5,1e-4,2e-4']
                for cells in (['--methods=pkd,sps', '--layers=1,2', '--seeds=11'], ['--layers=3', '--seeds=11,12'])],
+    # Which layers of the checkpoint should start students of 1 and 2 layers?
+    'starts': [[*MRPC, '--methods=pkd,sps', f'--layers={layers}', '--seeds=11', *SEARCH,
+                '--grid', f'layer_initialization={starts}'] for layers, starts in ((2, '1,2;1,4;2,4;3,6'), (1, '1;3;6'))],
     # How do the thresholds matter?
     'thresholds': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH,
                     '--grid', 'ptp.ptp_threshold=None;median;0.5;0.7;0.8;0.9;0.95;0.99']],
@@ -60,6 +63,9 @@ PARTS: dict[str, list[list[str]]] = {
              for cells in ([*CLAIM, '--layers=3'], CLAIM, [])],
     # As the paper has it: dev chooses the state
     'mrpc_dev': [[*MRPC, '--seeds=1,2,3,4,5', *PTP, *methods] for methods in (CLAIM, [])],
+    # Is it depth or numbers that small students lack? Plain ones of more layers, and two layers that run three times
+    'depth': [[*MRPC, '--seeds=1,2,3', *HOLDOUT, *cells] for cells in (
+        ['--methods=sps', '--layers=2', '--set', 'passes=1,2,1x,2x,1,2'], ['--methods=pkd', '--layers=4,5'])],
     # What fewer numbers for the word embeddings cost
     'ranks_mrpc': [[*MRPC, *HOLDOUT, *RANKS]],
     'ranks_sst2': [[*SST2, *RANKS]],

@@ -152,6 +152,10 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
     Files are looked for in the teacher's folder and the task's output folders too."""
     folders = checkpoint_places(args, task)
     config = student_config(args, setup.config)
+    idle = {*range(config.num_hidden_layers)} - {layer for layer, _ in config.layer_passes()}
+    if idle:
+        logger.warning('warning: --passes %s: of the %d layers %s will never run', args.passes, config.num_hidden_layers,
+                       ', '.join(str(layer + 1) for layer in sorted(idle)))
     start = find_checkpoint('load_model', args.load_model, folders) if args.load_model else weights_file(setup.checkpoint)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     config.check_room(start, len(set(source_layers)) if source_layers else None)
