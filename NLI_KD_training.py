@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(TRAIN, __doc__, argv)
     task = find_task(args.task)
     setup = set_up(args)
-    find_inputs(args, task)
+    find_inputs(args, task, setup)
     config = student_config(args, setup.config)
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))

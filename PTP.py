@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f'--task {task.name}: PTP asks whether predictions are right or wrong, which has no meaning in '
                          'regression; train the student with NLI_KD_training.py at once')
     setup = set_up(args)
-    find_inputs(args, task)
+    find_inputs(args, task, setup)
     folder = run_folder(args, task)
     name = f'PTP.{model_name(args, student_config(args, setup.config).num_hidden_layers)}'
     teacher = open_teacher(args, task, states=False)

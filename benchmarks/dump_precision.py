@@ -73,7 +73,9 @@ def errors(args: argparse.Namespace) -> dict:
 
 
 def students(args: argparse.Namespace, flags: list[str], seeds: list[str], name: str) -> list[dict]:
-    """Best dev scores of students from a file with states of a type. flags: those of save_teacher_outputs.py."""
+    """Dev scores of students, at the best step and the last, from a file with states of a type.
+
+    flags: those of save_teacher_outputs.py."""
     scores = []
     with tempfile.TemporaryDirectory() as folder:
         for part in ('.pooled_feature_maps', '.feature_maps'):
@@ -85,7 +87,8 @@ def students(args: argparse.Namespace, flags: list[str], seeds: list[str], name:
                 f'--task={args.task}', f'--bert_model={args.bert_model}', '--train_type=pkd', '--model_type=SPS',
                 f'--student_hidden_layers={STUDENT_LAYERS}', f'--teacher_hidden_layers={args.teacher_hidden_layers}', *file,
                 f'--train_seed={seed}', f'--output_dir={folder}/{seed}', '--eval_every=25', '--recommended'])
-            scores.append(read_run(Path(folder, seed))['dev_best'])
+            record = read_run(Path(folder, seed))
+            scores.append({name: record[name] for name in ('dev_best', 'dev_last')})
     return scores
 
 

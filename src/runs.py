@@ -154,13 +154,11 @@ def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: G
     config = student_config(args, setup.config)
     idle = {*range(config.num_hidden_layers)} - {layer for layer, _ in config.layer_passes()}
     if idle:
-        logger.warning('warning: --passes %s: of the %d layers %s will never run', args.passes, config.num_hidden_layers,
-                       ', '.join(str(layer + 1) for layer in sorted(idle)))
+        logger.warning('warning: --passes %s: layers that never run: %s (of %d)', args.passes,
+                       ', '.join(str(layer + 1) for layer in sorted(idle)), config.num_hidden_layers)
     start = find_checkpoint('load_model', args.load_model, folders) if args.load_model else weights_file(setup.checkpoint)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     config.check_room(start, len(set(source_layers)) if source_layers else None)
-    if args.load_model:
-        check_same_tokenizer(setup, start)
     model = SequenceClassifier(config, num_labels)
     load_encoder(model.encoder, start, source_layers, optional=None if args.load_model else 'pooler.')
     if args.cls_checkpoint:
@@ -175,7 +173,7 @@ def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
             envs.STUDENT_FOLDER / task.name]
 
 
-def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
+def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
     """Errors about the task's training file, --load_model, --cls_checkpoint and --output_dir, all in one, before any data
     is read."""
     problems = []
@@ -186,7 +184,9 @@ def find_inputs(args: argparse.Namespace, task: GlueTask) -> None:
     for flag in ('load_model', 'cls_checkpoint'):
         if getattr(args, flag):
             try:
-                find_checkpoint(flag, getattr(args, flag), checkpoint_places(args, task))
+                path = find_checkpoint(flag, getattr(args, flag), checkpoint_places(args, task))
+                if flag == 'load_model':
+                    check_same_tokenizer(setup, path)
             except (InputError, FileNotFoundError) as error:
                 problems.append(str(error))
     try:
@@ -288,12 +288,13 @@ def folder_of_record(encoder: Path) -> Path:
 def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
     """InputError when an encoder was trained with another tokenizer than that of the checkpoint in use, as far as its
     run.json tells: it would read other words."""
-    then = (read_run(folder_of_record(encoder)) or {}).get('checkpoint', {}).get('tokenizer')
+    folder = folder_of_record(encoder)
+    then = (read_run(folder) or {}).get('checkpoint', {}).get('tokenizer')
     now = setup.tokenizer.fingerprint
     if then and then != now:
-        raise InputError(f'{encoder} was trained with another tokenizer (fingerprint {str(then)[:12]}) than that of '
-                         f'{setup.checkpoint} ({now[:12]}): name the checkpoint it was started from with --bert_model, or '
-                         'put back its vocabulary and tokenizer_config.json')
+        raise InputError(f'{encoder}: by {folder / "run.json"} it was trained with another tokenizer (fingerprint '
+                         f'{str(then)[:12]}) than that of {setup.checkpoint} ({now[:12]}): name the checkpoint it was '
+                         'started from with --bert_model, or put back its vocabulary and tokenizer_config.json')
 
 
 def check_same_labels(task: GlueTask, folder: Path) -> None:

@@ -47,6 +47,17 @@ def test_settings_are_searched_with_seeds_of_their_own_and_a_holdout(workspace):
     assert not {seed for grid in searched for seed in grid.seeds} & {seed for grid in others for seed in grid.seeds}
 
 
+def test_lists_of_layers_arrive_whole(workspace):
+    """--grid divides at commas where there is no semicolon."""
+    def values(part, name):
+        calls = (run_glue_benchmark.parse_flags(['--mode=compare', *study.COMMON, *call])[0] for call in study.PARTS[part])
+        cells = [cell for args in calls for cell in grid_cells(run_glue_benchmark.make_grid(args))]
+        return {value for cell in cells for (_, flag), value in cell.settings if flag == name}
+    with workspace.active():
+        assert values('depth', 'passes') == {'1,2,1x,2x,1,2'}
+        assert values('starts', 'layer_initialization') == {'1', '3', '6', '1,2', '1,4', '2,4', '3,6'}
+
+
 def test_a_part_once_and_again(workspace, monkeypatch):
     """The second call repeats nothing and comes to the same summary."""
     monkeypatch.setattr(study, 'STUDY', workspace.outputs / 'study')
@@ -81,12 +92,13 @@ RESULTS = sorted(path.name for path in (ROOT / 'docs' / 'results').glob('*.csv')
 
 
 def test_there_are_results():
-    assert {'mrpc.csv', 'sst2.csv', 'ranks.csv', 'search.csv'} <= {*RESULTS}
+    assert {'mrpc.csv', 'sst2.csv', 'ranks.csv', 'search.csv', 'starts.csv', 'depth.csv'} <= {*RESULTS}
 
 
 @pytest.mark.parametrize('name', RESULTS)
 def test_the_tables_of_the_documents_are_those_of_the_rows_beside_them(name):
-    """Every mean, spread, difference, standard error and number of seeds stands in a row of docs/results.md."""
+    """Every mean accuracy with its spread, difference, standard error and number of seeds stands in a row of
+    docs/results.md, and beside it the F1 on dev or on the holdout, where there is one."""
     text = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8').replace('−', '-')
     rows = [{cell.strip() for cell in line.split('|')} for line in text.splitlines() if line.startswith('|')]
     summary = shown(make_summaries([ROOT / 'docs' / 'results' / name], 'pkd', all_settings=True))
@@ -95,7 +107,9 @@ def test_the_tables_of_the_documents_are_those_of_the_rows_beside_them(name):
         wanted = {points(line.get('acc_diff', math.nan), line.get('acc_diff_se', math.nan), signed=True)} - {''}
         if 'n' in line:
             wanted |= {str(line['n']), str(line['layers']), points(line['acc_mean'], line['acc_sd'])}
-        assert any(wanted <= row for row in rows), (line['method'], wanted)
+        other = {points(line['f1_mean'], line['f1_sd']), points(line['choosing'], line['choosing_sd'])} \
+            if 'n' in line and line['metric'] == 'f1' else wanted
+        assert any(wanted <= row and other & row for row in rows), (line['method'], wanted, other)
 
 
 def test_the_readmes_table_is_that_of_the_results():

@@ -380,10 +380,12 @@ def test_weights_of_another_tokenizer_are_refused(taught, tmp_path, name):
     record.parent.mkdir(exist_ok=True)
     own = BertTokenizer.from_pretrained(workspace.models / 'tiny').fingerprint
     start = ('NLI_KD_training.py', *FLAGS, '--load_model', encoder, '--num_train_epochs', 0.1, '--train_seed', 1)
-    for tokenizer, code in ((own, 0), ('f' * 64, 2)):
-        record.write_text(json.dumps({'checkpoint': {'folder': 'elsewhere', 'tokenizer': tokenizer}}))
-        calls = [start] if name.startswith('PTP') else [start, (SCRIPT, *FLAGS)]
-        for call in calls:
+    told = f'{encoder}: by {record} it was trained with another tokenizer (fingerprint ffffffffffff)'
+    records = [({}, ''), ({'checkpoint': {}}, ''), ({'checkpoint': {'tokenizer': own}}, ''),      # {}: of earlier versions
+               ({'checkpoint': {'tokenizer': 'f' * 64}}, told), ({'checkpoint': 3}, 'checkpoint must be an object')]
+    for of_then, words in records:
+        for call in [start] if name.startswith('PTP') else [start, (SCRIPT, *FLAGS)]:
+            record.write_text(json.dumps(of_then))
             outcome = workspace.call(*call)
-            assert outcome.code == code, outcome.err
-            assert (f'{encoder} was trained with another tokenizer (fingerprint ffffffffffff)' in outcome.err) == bool(code)
+            assert outcome.code == (2 if words else 0) and words in outcome.err, outcome.err
+            assert 'never run' not in outcome.out
