@@ -102,8 +102,9 @@ def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
     assert workspace.succeed(*call).out == found
     path.write_text(json.dumps({name: value for name, value in record.items() if name != 'checkpoint'}))
     workspace.succeed(*call)
-    path.write_text(json.dumps(record | {'checkpoint': 'tiny'}))
-    assert 'checkpoint.tokenizer missing' in workspace.call(*call).err
+    for value, words in (('tiny', 'checkpoint must be an object, not tiny'), ({}, 'checkpoint.tokenizer missing')):
+        path.write_text(json.dumps(record | {'checkpoint': value}))
+        assert words in workspace.call(*call).err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
