@@ -1,5 +1,6 @@
 """scripts/study.py: its parts are comparisons that can be run; one of them is run, on a tiny checkpoint, twice."""
 import math
+import re
 import sys
 
 import pytest
@@ -97,16 +98,19 @@ def test_there_are_results():
 
 @pytest.mark.parametrize('name', RESULTS)
 def test_the_tables_of_the_documents_are_those_of_the_rows_beside_them(name):
-    """Every mean accuracy with its spread, difference, standard error and number of seeds stands in a row of
-    docs/results.md, and beside it the F1 on dev or on the holdout, where there is one."""
+    """Every mean accuracy with its spread, difference, standard error and number of seeds stands in a row of docs/results.md
+    that names its setting and, but in the tables of one method, its method; beside it the F1 on dev or on the holdout, where
+    there is one."""
     text = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8').replace('−', '-')
-    rows = [{cell.strip() for cell in line.split('|')} for line in text.splitlines() if line.startswith('|')]
+    rows = [{cell.strip() for cell in re.split(r'[|()]', line)} for line in text.splitlines() if line.startswith('|')]
     summary = shown(make_summaries([ROOT / 'docs' / 'results' / name], 'pkd', all_settings=True))
     averages = [row for row in summary.averages().to_dict('records') if row['acc_diff_se'] >= 0]     # of several seeds
     for line in (*summary.lines.to_dict('records'), *averages):
         wanted = {points(line.get('acc_diff', math.nan), line.get('acc_diff_se', math.nan), signed=True)} - {''}
         if 'n' in line:
             wanted |= {str(line['n']), str(line['layers']), points(line['acc_mean'], line['acc_sd'])}
+            wanted |= {line['setting'].partition('=')[2]} - {'', 'default'}
+        wanted |= {line['method']} if name not in ('ranks.csv', 'depth.csv') else set()
         other = {points(line['f1_mean'], line['f1_sd']), points(line['choosing'], line['choosing_sd'])} \
             if 'n' in line and line['metric'] == 'f1' else wanted
         assert any(wanted <= row and other & row for row in rows), (line['method'], wanted, other)
