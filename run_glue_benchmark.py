@@ -300,6 +300,9 @@ def predict_test_sets(run: SavedRun, output_dir: Path) -> list[Path]:
             logger.info('%s is no task of the leaderboard: left out; scripts/predict.py predicts its rows', task.name)
             continue
         split = run.tokens(task, 'test')
+        if len(split) != task.test_rows:
+            logger.warning('warning: %s: the test set has %d rows here, that of the leaderboard %d: it will refuse %s',
+                           task.name, len(split), task.test_rows, task.submission_file)
         path = output_dir / task.submission_file
         logits = run.logits(split, f'{task.name} test')
         if is_main():

@@ -130,6 +130,9 @@ def agreement(args: argparse.Namespace, paths: list[Path]) -> None:
     check_classification(run.task)
     run.args.teacher_prediction = args.teacher_prediction or run.args.teacher_prediction
     teacher, dev = open_teacher(run.args, run.task, states=False), run.tokens(run.task, 'dev')
+    learnt_from = run.record.get('inputs', {}).get('teacher')
+    if learnt_from and learnt_from != teacher.fingerprint():
+        logger.warning('warning: the result file is not the one that the run in %s learnt from', run.folder)
     teacher.check('dev', dev)
     logits = run.logits(dev, 'student')
     student = confidence(logits), logits.argmax(1) == dev.labels

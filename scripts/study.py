@@ -11,7 +11,6 @@ training set: dev is not looked at. The other parts go by what they chose: in sr
 import argparse
 import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
+from src.stage_runner import run_child  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 STUDY = envs.OUTPUTS_FOLDER / 'study'
@@ -96,8 +96,8 @@ def run_part(part: str, further: list[str]) -> None:
     calls.append(['--mode=summary', f'--results={folder / "results.csv"}', '--best', '--all_settings'])
     for number, call in enumerate(calls, start=1):
         print(f'study, part {part}, call {number} of {len(calls)}: run_glue_benchmark.py {" ".join(call)}', flush=True)
-        code = subprocess.run([sys.executable, str(envs.PROJECT_FOLDER / 'run_glue_benchmark.py'), *call,
-                               f'--output_dir={folder}'], env=environment).returncode
+        code = run_child([sys.executable, str(envs.PROJECT_FOLDER / 'run_glue_benchmark.py'), *call,
+                          f'--output_dir={folder}'], environment)
         if code:
             raise InputError(f'part {part}: call {number} ended with exit code {code}; the same command goes on from there')
 

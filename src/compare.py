@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import (
     checkpoint_folder,
     config_file,
@@ -35,12 +36,15 @@ UNMEASURED = 16
 
 
 def source_marks(tasks: tuple[str, ...], bert_model: str) -> dict[str, str]:
-    """Task -> hashes of the labelled files that its runs read and of the checkpoint, and what else defines the task: with
-    other ones, all is made anew.
+    """Task -> hashes of the labelled files that its runs read and of the checkpoint, its tokenizer's rules where a file
+    beside the vocabulary gives others than BERT's, and what else defines the task: with other ones, all is made anew.
 
     InputError or FileNotFoundError where a file is missing."""
     checkpoint = checkpoint_folder(bert_model)
     model = ' '.join(sha256_of(find(checkpoint)) for find in (config_file, vocab_file, weights_file))
+    tokenizer = BertTokenizer.of_checkpoint(checkpoint).fingerprint
+    if tokenizer != BertTokenizer(vocab_file(checkpoint)).fingerprint:
+        model += f' {tokenizer}'
     marks = {}
     for task in map(find_task, tasks):
         labelled = [data_file(task, 'train'), *(data_file(own, 'dev') for own in (task, *also_served(task, 'dev')))]

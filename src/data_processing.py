@@ -90,7 +90,7 @@ class TokenizedSplit:
         rows = self.by_length(np.arange(len(self)))[done:]
         ends, start = np.cumsum(self.lengths[rows], dtype=np.int64), 0
         while start < len(rows):
-            tokens = ends[start] - self.lengths[rows[start]] + batch_size * self.max_seq_length
+            tokens = ends[start] - self.lengths[rows[start]] + min(batch_size, len(self)) * self.max_seq_length
             end = int(np.searchsorted(ends, tokens, side='right'))
             yield rows[start:end]
             start = end

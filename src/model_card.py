@@ -30,15 +30,17 @@ def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:
     """The card of a run's model that is exported under a name as a plain BERT of so many layers and parameters.
 
     InputError where run.json lacks what it tells."""
-    chosen = f'{chosen_by(run.record)}_saved'
+    chooser = chosen_by(run.record)
     also = {'dev_also': dict} if 'dev_also' in run.record else {}
     if 'teacher' in run.record:
         check_kinds(run.folder, run.record, {'teacher': dict})
         also |= {f'teacher.{key}': TEACHER[key] for key in TEACHER if key in run.record['teacher']}
     check_kinds(run.folder, run.record, {
         'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str, **also,
-        'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int, f'{chosen}.global_step': int,
-        **{f'{scored}.{key}': (int, float) for scored in {chosen, 'dev_saved'} for key in run.record['dev_saved']}})
+        'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int,
+        **{f'{chooser}_{state}.global_step': int for state in ('saved', 'best', 'lowest_loss')},
+        **{f'{scores}.{key}': (int, float) for scores in (f'{chooser}_saved', 'dev_saved')
+           for key in run.record['dev_saved']}})
     if run.args.train_type not in LEARNT_FROM:
         raise InputError(f'{run.folder / "run.json"}: train_type {run.args.train_type!r} must be one of '
                          f'{", ".join(LEARNT_FROM)}')
@@ -110,8 +112,12 @@ def _scores(run: SavedRun) -> str:
     also = [f'On the dev set of {task}: ' + ', '.join(f'{key} {value:.4f}' for key, value in found.items()) + '.'
             for task, found in record.get('dev_also', {}).items()]
     chooser = chosen_by(record)
-    told = (f'The state at step {record[f"{chooser}_saved"]["global_step"]} was chosen by its score on {chooser}'
-            + (', which flatters the score there.' if chooser == 'dev' else '; dev had no part in it.'))
+    step, best = (record[f'{chooser}_{state}']['global_step'] for state in ('saved', 'best'))
+    if step in (best, record[f'{chooser}_lowest_loss']['global_step']):
+        told = (f'The state at step {step} was chosen by its score on {chooser}'
+                + (', which flatters the score there.' if chooser == 'dev' else '; dev had no part in it.'))
+    else:
+        told = f'It is the state after the last step, {step}.'
     return '\n'.join(lines) + '\n\n' + ' '.join([told, *also])
 
 

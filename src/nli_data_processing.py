@@ -113,6 +113,7 @@ class GlueTask:
     metric: str = 'acc'                         # the key of compute_metrics' result that decides
     eval_every: int = 200                       # steps between dev evaluations, from the second epoch on
     submission_file: str | None = None          # its file on the GLUE leaderboard
+    test_rows: int | None = None                # rows of it, which are those of the official test set
     aliases: tuple[str, ...] = ()               # other spellings of the name, in lower case
     skip_short_rows: bool = False               # train and dev hold broken rows, which are skipped and counted
     skip_label: str | None = None               # rows with this label have no gold label: skipped and counted
@@ -192,31 +193,32 @@ _ROWS = (
     # CoLA's train and dev files have no header, so their columns are found by position
     GlueTask('CoLA', _BINARY, labelled=Layout(Column('sentence', 3), label=Column('label', 1)),
              unlabelled=Layout(Column('sentence', 1)), metric='mcc', eval_every=100, submission_file='CoLA.tsv',
-             hub_words=('unacceptable', 'acceptable')),
+             test_rows=1_063, hub_words=('unacceptable', 'acceptable')),
     GlueTask('SST-2', _BINARY, labelled=Layout(Column('sentence', 0), label=Column('label', 1)),
-             unlabelled=Layout(Column('sentence', 1)), eval_every=100, submission_file='SST-2.tsv', aliases=('sst2',),
-             hub_words=('negative', 'positive')),
+             unlabelled=Layout(Column('sentence', 1)), eval_every=100, submission_file='SST-2.tsv', test_rows=1_821,
+             aliases=('sst2',), hub_words=('negative', 'positive')),
     GlueTask('MRPC', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, submission_file='MRPC.tsv',
-             hub_words=('not_equivalent', 'equivalent')),
+             test_rows=1_725, hub_words=('not_equivalent', 'equivalent')),
     GlueTask('STS-B', None, **_layouts(('sentence1', 7), ('sentence2', 8), ('score', -1)), metric='corr',
-             submission_file='STS-B.tsv', aliases=('stsb',)),
+             submission_file='STS-B.tsv', test_rows=1_379, aliases=('stsb',)),
     GlueTask('QQP', _BINARY, labelled=Layout(Column('question1', 3), Column('question2', 4), Column('is_duplicate', 5)),
              unlabelled=Layout(Column('question1', 1), Column('question2', 2)), metric='f1',
-             submission_file='QQP.tsv', skip_short_rows=True,
+             submission_file='QQP.tsv', test_rows=390_965, skip_short_rows=True,
              hub_words=('not_duplicate', 'duplicate')),
     GlueTask('MNLI', _MNLI_LABELS, **_MNLI_COLUMNS, dev_files=('dev_matched.tsv',), test_files=('test_matched.tsv',),
-             submission_file='MNLI-m.tsv', aliases=('mnli-m', 'mnli_m'), also=('MNLI-mm', 'diagnostic')),
+             submission_file='MNLI-m.tsv', test_rows=9_796, aliases=('mnli-m', 'mnli_m'),
+             also=('MNLI-mm', 'diagnostic')),
     GlueTask('MNLI-mm', _MNLI_LABELS, **_MNLI_COLUMNS, folder='MNLI', dev_files=('dev_mismatched.tsv',),
-             test_files=('test_mismatched.tsv',), submission_file='MNLI-mm.tsv', aliases=('mnli_mm',),
+             test_files=('test_mismatched.tsv',), submission_file='MNLI-mm.tsv', test_rows=9_847, aliases=('mnli_mm',),
              also=('MNLI', 'diagnostic')),
     GlueTask('QNLI', _RTE_LABELS, **_layouts(('question', 1), ('sentence', 2), ('label', -1)),
-             submission_file='QNLI.tsv'),
-    GlueTask('RTE', _RTE_LABELS, **_RTE_COLUMNS, eval_every=25, submission_file='RTE.tsv'),
-    GlueTask('WNLI', _BINARY, **_RTE_COLUMNS, submission_file='WNLI.tsv',
+             submission_file='QNLI.tsv', test_rows=5_463),
+    GlueTask('RTE', _RTE_LABELS, **_RTE_COLUMNS, eval_every=25, submission_file='RTE.tsv', test_rows=3_000),
+    GlueTask('WNLI', _BINARY, **_RTE_COLUMNS, submission_file='WNLI.tsv', test_rows=146,
              hub_words=('not_entailment', 'entailment')),
     GlueTask('SNLI', _MNLI_LABELS, **_layouts(('sentence1', 7), ('sentence2', 8), ('gold_label', -1)), skip_label='-'),
     GlueTask('diagnostic', _MNLI_LABELS, unlabelled=_RTE_COLUMNS['unlabelled'], train_files=(), dev_files=(),
-             test_files=('diagnostic.tsv', 'AX.tsv'), submission_file='AX.tsv', aliases=('ax',)),
+             test_files=('diagnostic.tsv', 'AX.tsv'), submission_file='AX.tsv', test_rows=1_104, aliases=('ax',)),
     GlueTask('Sample', _BINARY, **_MRPC_COLUMNS, metric='f1', eval_every=25, built_in=True),
 )
 
@@ -505,7 +507,8 @@ def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
 
 def published_thresholds(task: GlueTask) -> tuple[float | None, float | None]:
     """(t1, t2) of the task's own definition or of PTP_THRESHOLDS; None where the medians hold."""
-    return task.ptp_thresholds or PTP_THRESHOLDS.get(task.name.lower(), (None, None))
+    of_table = {SPELLINGS.get(name.lower()): values for name, values in PTP_THRESHOLDS.items()}     # in any spelling
+    return task.ptp_thresholds or of_table.get(task, (None, None))
 
 
 def ptp_labels(confidence: np.ndarray, correct: np.ndarray, thresholds: tuple[float, float]) -> np.ndarray:

@@ -21,7 +21,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (
     weights_file,
 )
 from src.argument_parser import SWITCHES, TRAIN
-from src.checkpoints import best_saved, find_checkpoint, load_saved
+from src.checkpoints import best_saved, checkpoint_files, find_checkpoint, load_saved
 from src.custom_tasks import REGRESSION, other_definition
 from src.data_processing import TokenizedSplit, check_max_seq_length
 from src.distributed import from_main, is_main, share, world_size
@@ -29,12 +29,12 @@ from src.evaluation import predict_logits
 from src.mixed_precision import fp16_version
 from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
 from src.nli_data_processing import (
-    PTP_THRESHOLDS,
     SPELLINGS,
     GlueReader,
     GlueTask,
     find_task,
     parse_ptp_threshold,
+    published_thresholds,
     task_folder,
 )
 from src.plots import plot_training_curves
@@ -115,7 +115,7 @@ def constants_used(args: argparse.Namespace, task: GlueTask) -> dict[str, list]:
     if args.student_hidden_layers and not args.passes:
         used['REPEATED_LAYERS'] = wiring(args.model_type, args.student_hidden_layers)
     if 'PTP_seed' in args and not task.ptp_thresholds:
-        t1, t2 = PTP_THRESHOLDS.get(task.name.lower(), (None, None))
+        t1, t2 = published_thresholds(task)
         given = parse_ptp_threshold(args.ptp_threshold)
         if args.ptp_threshold is None:
             used['PTP_THRESHOLDS'] = [t1, t2]
@@ -242,6 +242,14 @@ def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: 
     return envs.STUDENT_FOLDER / task.name / name
 
 
+def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) -> None:
+    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say."""
+    encoders = sorted(folder.glob('BERT.encoder*.pkl'))
+    if encoders and teacher.metadata.get('encoder_sha256') not in map(sha256_of, encoders):
+        logger.warning('warning: %s was made from another teacher than that in %s; run save_teacher_outputs.py again, or '
+                       'name the file that you mean with --teacher_prediction', path, folder)
+
+
 def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> TeacherOutputs:
     """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked."""
     patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
@@ -250,6 +258,9 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
     teacher = TeacherOutputs.open(path)
+    logger.info("the teacher's results: %s", path)
+    if not args.teacher_prediction:
+        _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
         raise InputError(f'--teacher_prediction: {path} holds logits alone; --train_type pkd needs the states of all '
                          'layers: run save_teacher_outputs.py --all_layers True')
@@ -315,12 +326,15 @@ def check_same_labels(task: GlueTask, folder: Path) -> None:
 
 
 def check_plain(folder: Path) -> None:
-    """InputError when the model in a folder was trained with shared layers: a plain BERT of its layers, which is what a
+    """InputError when the model in a folder was trained with another wiring: a plain BERT of its layers, which is what a
     teacher is, computes something else."""
-    passes = (read_run(folder) or {}).get('passes')
+    record = read_run(folder) or {}
+    passes, layers = record.get('passes'), record.get('layers')
     if isinstance(passes, list) and passes != [[layer, False] for layer in range(len(passes))]:
         raise InputError(f'the model in {folder} shares layers ({len(passes)} passes of them); a teacher must run each of '
                          'its layers once, in order')
+    if isinstance(passes, list) and isinstance(layers, int) and len(passes) < layers:
+        raise InputError(f'the model in {folder} runs {len(passes)} of its {layers} layers; a teacher must run all')
 
 
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:
@@ -414,15 +428,25 @@ def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], 
     the run's own task, dev_also for others."""
     if not at_end:
         return {}
-    if is_main():                              # other machines may not see the files, or not yet
-        load_saved(trainer.model, best_saved(trainer.folder, trainer.prefix))
-    share(trainer.model.state_dict().values())
-    others = {split.task: score(split) for split in at_end}
+    _load_everywhere(trainer, best_saved(trainer.folder, trainer.prefix) if is_main() else None)
+    try:
+        others = {split.task: score(split) for split in at_end}
+    except Stopped:                            # the state to be kept is the last one
+        _load_everywhere(trainer, checkpoint_files(trainer.folder, trainer.prefix, ''))
+        raise
     own = others.pop(record['task'], None)
     found = {'dev_also': others} if others else {}
     if own:
         found['dev_saved'] = {**own, 'global_step': record[f'{trainer.chosen_by}_saved']['global_step']}
     return found
+
+
+def _load_everywhere(trainer: Trainer, files: tuple[Path, Path] | None) -> None:
+    """Give the model of each process the weights of a saved pair, which rank 0 reads: others may not see the files, or not
+    yet."""
+    if is_main():
+        load_saved(trainer.model, files)
+    share(trainer.model.state_dict().values())
 
 
 def log_scores(record: dict) -> None:
@@ -431,7 +455,8 @@ def log_scores(record: dict) -> None:
     entries = {name: record[name] for name in (*names, 'dev_saved')}
     entries |= {f'dev_also {task}': entry for task, entry in record.get('dev_also', {}).items()}
     for name, entry in entries.items():
-        logger.info('%-19s  %s', name, '  '.join(f'{key} {value:.4g}' for key, value in entry.items()))
+        logger.info('%-19s  %s', name, '  '.join(f'{key} {value if isinstance(value, int) else format(value, ".4g")}'
+                                                 for key, value in entry.items()))
 
 
 def settings(args: argparse.Namespace, setup: Setup, task: GlueTask, seed: int) -> Settings:

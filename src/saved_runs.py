@@ -61,6 +61,9 @@ def finished_record(folder: Path) -> dict:
     for name in ('dev_saved', 'holdout_saved'):
         if name in record:
             check_kinds(folder, record, {f'{name}.{record["metric"]}': (int, float)})
+    if 'dev_also' in record:
+        check_kinds(folder, record, {'dev_also': dict})
+        check_kinds(folder, record['dev_also'], {f'{task}.{record["metric"]}': (int, float) for task in record['dev_also']})
     return record
 
 
@@ -157,8 +160,9 @@ def has_weights(folder: Path) -> bool:
 def best_runs(folders: list[Path]) -> list[Path]:
     """Of each test set the run of highest metric: one for MNLI and MNLI-mm, whose models predict both.
 
-    The metric is that of the saved state on dev. Where one holdout (fraction and seed) chose the states of all runs of the
-    test set, it is that on the holdout, so that dev stays unseen; scores on different rows cannot be compared."""
+    The metric is that of the saved state on dev. Where one holdout (fraction and seed, of the same rows) chose the states of
+    all runs of the test set, it is that on the holdout, so that dev stays unseen. Scores on different rows cannot be
+    compared: of runs of MNLI-mm beside such of MNLI it is that on MNLI's dev set."""
     records: dict[tuple, dict[Path, dict]] = {}
     for folder in folders:
         record = finished_record(folder)
@@ -168,7 +172,14 @@ def best_runs(folders: list[Path]) -> list[Path]:
 
 
 def _best_run(records: dict[Path, dict]) -> Path:
-    choosers = {(chosen_by(record), record['arguments']['holdout'], record['arguments']['holdout_seed'])
-                for record in records.values()}
-    scored = f'{next(iter(choosers))[0] if len(choosers) == 1 else "dev"}_saved'
-    return max(records, key=lambda folder: records[folder][scored][records[folder]['metric']])
+    choosers = {(chosen_by(record), record['arguments']['holdout'], record['arguments']['holdout_seed'],
+                 str(record.get('inputs', {}).get('rows'))) for record in records.values()}
+    by_holdout = {chooser for chooser, *_ in choosers} == {'holdout'} and len(choosers) == 1
+    dev_of = min(record['task'] for record in records.values())      # MNLI, where runs of MNLI-mm are among its
+
+    def score(record: dict) -> float:
+        if by_holdout:
+            return record['holdout_saved'][record['metric']]
+        also = record.get('dev_also', {}) if record['task'] != dev_of else {}
+        return also.get(dev_of, record['dev_saved'])[record['metric']]
+    return max(records, key=lambda folder: score(records[folder]))

@@ -96,6 +96,20 @@ class StageRunner:
         return code
 
 
+def run_child(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command to its end and return its code. Where this process is stopped, the command is told so, once, and waited
+    for: it has states to keep."""
+    # A session of its own, as above: from a terminal the command would get Ctrl-C twice, and the second kills.
+    process = subprocess.Popen(command, env=environment, start_new_session=True,
+                               preexec_fn=PRCTL and partial(_end_with, os.getpid()))
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
 def _can_go_on(folder: Path) -> bool:
     """Whether a stopped run or dump has left in a folder what it can go on from."""
     return any(folder.rglob(STATE_FILE)) or any(folder.glob(f'.*{JOURNAL}'))

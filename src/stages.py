@@ -218,15 +218,20 @@ def _settings(cell: Cell, kind: str, inherited: tuple[str, ...] = ()) -> dict[st
 def setting_columns(student: Stage) -> dict[str, str]:
     """The flags of a cell's stages that differ from their defaults, as 'student.learning_rate': '0.0001', ...
 
-    Left out: what has a column of its own, and what a stage inherits from the student unchanged."""
+    Left out: what has a column of its own. Of the flags that a stage inherits it has those that differ from the student's,
+    be it by their default."""
     columns = {}
     for kind in ('student', 'ptp', 'teacher'):
         stage = student if kind == 'student' else student.need(kind)
         if stage is None:
             continue
-        for name, value in stage.changed.items():
-            inherited = kind != 'student' and name in INHERITED and value == vars(student.arguments)[name]
-            if not inherited and (name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO):
+        settings = stage.changed
+        if kind != 'student':
+            inherited = {name: vars(stage.arguments)[name] for name in INHERITED}
+            settings = {name: value for name, value in (settings | inherited).items()
+                        if name not in inherited or value != vars(student.arguments)[name]}
+        for name, value in settings.items():
+            if name not in HAS_A_COLUMN or (kind, name) in SETTINGS_TOO:
                 columns[f'{kind}.{name}'] = ','.join(map(str, value)) if isinstance(value, list) else str(value)
         columns |= {f'{kind}.{name}': json.dumps(value) for name, value in stage.constants.items()
                     if kind == 'student' or value != student.constants.get(name)}

@@ -96,8 +96,18 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
     if not known.all():
         raise InputError(f'--results {" ".join(map(str, paths))}: {(~known).sum()} rows, the first of run '
                          f'{rows["run"][known.idxmin()][:60]!r}, have no layers, no seed or no score of their metric')
+    _warn_of_doubles(rows)
     rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
     return rows
+
+
+def _warn_of_doubles(rows: pd.DataFrame) -> None:
+    """A line where runs differ in nothing that a table could tell them by: made twice, by two versions of the code say."""
+    told = ['method', 'base', 'layers', 'seed', *(name for name in rows if name in SCOPE or name.startswith(SETTING_STAGES))]
+    doubles = rows[rows.duplicated([name for name in dict.fromkeys(told) if name in rows], keep=False)]
+    if len(doubles):
+        logger.warning('warning: %d rows have the settings and the seed of another one, and count as one run by their mean: '
+                       '%s', len(doubles), ', '.join(doubles['run'].iloc[:4]))
 
 
 def method_label(method: str, base: str) -> str:
@@ -219,7 +229,7 @@ class Summary:
         rows = []
         for method, lines in self.chosen.groupby('method', sort=False):
             row = {'kind': self.kind, 'task': 'average', 'method': method, 'rank': _rank(method),
-                   'paper': PAPER_GAIN.get(method, math.nan)}
+                   'paper': PAPER_GAIN.get(method, math.nan) if self.baseline == 'pkd' else math.nan}
             for name in ('metric', PAPER_SCORE):
                 found = lines.reindex(columns=[f'{name}_diff', f'{name}_diff_se']).dropna(subset=f'{name}_diff')
                 error = math.hypot(*found[f'{name}_diff_se']) / len(found) if len(found) else math.nan

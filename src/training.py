@@ -162,6 +162,9 @@ class Trainer:
         outline = from_main(outline_of, state)
         if outline:
             self._load_state(outline, state)
+            if self.steps > self.total_steps:
+                raise InputError(f'--resume: {self.state_file} is of step {self.steps}, this run has {self.total_steps}: '
+                                 'raise --num_train_epochs, or leave --resume out to start anew')
             self.kept = self._position()
         else:
             seed_dropout(self.settings.seed, 0)
@@ -202,7 +205,7 @@ class Trainer:
             self._evaluate_if_due()
             for epoch in range(self.steps // self.steps_per_epoch, math.ceil(self.total_steps / self.steps_per_epoch)):
                 self._train_epoch(epoch, progress)
-        if '' not in self.saved:
+        if self.saved.get('') != self.steps:           # else a state said so: of a run stopped in its last scoring
             self._save('')
         if self.kept:
             self.keep_state()                    # lets the final pair, and best ones that wait, take their names
@@ -333,7 +336,7 @@ class Trainer:
     # The training state
 
     def _position(self) -> tuple:
-        return self.steps, self.evaluated_at, '' in self.saved
+        return self.steps, self.evaluated_at, self.saved.get('') == self.steps
 
     def _checkpoint_due(self) -> bool:
         """Whether --checkpoint_every asks for a state; of its minutes rank 0's clock counts."""

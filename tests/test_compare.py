@@ -289,6 +289,17 @@ def test_columns_are_the_settings_that_differ_from_defaults():
         'student.REPEATED_LAYERS': '[[0, false], [1, false], [2, false], [0, true], [1, true], [2, true]]'}
 
 
+@pytest.mark.parametrize('fixed, axis, columns', [
+    (['precision=fp32'], 'teacher.precision=auto,fp32', [{'teacher.precision': 'auto'}, {}]),
+    (['eval_batch_size=64'], 'ptp.eval_batch_size=32,64', [{'ptp.eval_batch_size': '32'}, {}])])
+def test_what_a_stage_does_not_inherit_has_a_column_though_it_be_the_default(fixed, axis, columns):
+    stages = plan(methods=('sps+ptp',), fixed=parse_fixed(fixed), axes=parse_axes([axis])).values()
+    found = [setting_columns(stage) for stage in stages]
+    assert len({stage.folder for stage in stages}) == 2
+    assert [{name: value for name, value in of_one.items() if name.startswith(axis.partition('=')[0])}
+            for of_one in found] == columns
+
+
 def test_wrong_values_are_told_before_anything_runs():
     with pytest.raises(InputError, match='--T 0.0'):
         plan(fixed=parse_fixed(['T=0']))
@@ -448,6 +459,17 @@ def test_marks_tell_every_file_that_runs_read(make_workspace):
                 shutil.copyfile(workspace.glue / 'MNLI' / 'test_matched.tsv', changed)
             marks.append(source_marks(('MNLI',), 'tiny')['MNLI'])
     assert len(set(marks)) == 4
+
+
+def test_marks_tell_how_words_are_read(workspace):
+    """As a file beside the vocabulary has it; one that says what is so without it changes nothing."""
+    marks = []
+    with workspace.active():
+        for rules in (None, {'do_lower_case': True}, {'do_lower_case': False}):
+            if rules:
+                (workspace.models / 'tiny' / 'tokenizer_config.json').write_text(json.dumps(rules))
+            marks.append(source_marks(('MRPC',), 'tiny')['MRPC'])
+    assert marks[0] == marks[1] != marks[2] and marks[2].startswith(marks[0])
 
 
 def test_a_failed_cell_is_a_row(workspace, calls):

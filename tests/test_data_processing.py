@@ -213,6 +213,7 @@ def test_batches_by_length_hold_every_row_once_longest_first_and_as_many_tokens_
     assert all(split.lengths[rows].sum() <= budget for rows in batches)
     assert all(split.lengths[rows].sum() + split.lengths[after[0]] > budget for rows, after in pairwise(batches))
     assert len(batches) < 53 / 2
+    assert [len(rows) for rows in split.batches_by_length(10**30)] == [53]
     rows = np.array([4, 9, 4, 30])
     assert sorted(split.by_length(rows).tolist()) == [4, 4, 9, 30]
 

@@ -22,6 +22,9 @@ TASKS = {
     'MNLI': (['acc'], MNLI_FILES, NLI), 'MNLI-mm': (['acc'], MNLI_FILES, NLI),
     'QNLI': (['acc'], {'QNLI.tsv': TEST_ROWS}, ENTAILED), 'RTE': (['acc'], {'RTE.tsv': TEST_ROWS}, ENTAILED),
     'WNLI': (['acc'], {'WNLI.tsv': TEST_ROWS}, BINARY), 'SNLI': (['acc'], {}, NLI)}
+# Rows of the official test sets (Wang et al. 2019, table 1; the files themselves)
+OFFICIAL = {'CoLA.tsv': 1063, 'SST-2.tsv': 1821, 'MRPC.tsv': 1725, 'STS-B.tsv': 1379, 'QQP.tsv': 390965, 'MNLI-m.tsv': 9796,
+            'MNLI-mm.tsv': 9847, 'QNLI.tsv': 5463, 'RTE.tsv': 3000, 'WNLI.tsv': 146, 'AX.tsv': 1104}
 OTHER_DEV_SET = {'MNLI': 'MNLI-mm', 'MNLI-mm': 'MNLI'}
 COMMON = ('--bert_model', 'tiny', '--teacher_hidden_layers', 2, '--precision', 'fp32')
 FIT = (*COMMON, '--num_train_epochs', 1, '--train_batch_size', 8, '--learning_rate', '1e-3')
@@ -110,6 +113,9 @@ def test_from_files_to_submission(glue, task, tmp_path):
     if files:
         assert outcome.code == 0, outcome.err
         assert_leaderboard_files(tmp_path, files, words)
+        for file, rows in files.items():
+            told = f'the test set has {rows} rows here, that of the leaderboard {OFFICIAL[file]}: it will refuse {file}'
+            assert told in outcome.out + outcome.err
     else:
         assert outcome.code == 2 and 'leaderboard' in outcome.err
 

@@ -213,6 +213,25 @@ def test_the_best_run_is_the_one_that_one_holdout_calls_best_or_else_dev(tmp_pat
     assert best_runs([b, d, c]) == [d] and best_runs([d]) == [d]
 
 
+def test_holdouts_of_other_training_rows_are_not_compared(tmp_path):
+    folders = [tmp_path / name for name in 'ab']
+    for folder, rows, there, dev in zip(folders, ('x', 'y'), (0.9, 0.8), (0.5, 0.6), strict=True):
+        folder.mkdir()
+        write_run(folder, {'task': 'MRPC', 'metric': 'f1', 'arguments': {'holdout': 0.1, 'holdout_seed': 0},
+                           'inputs': {'rows': rows}, 'dev_saved': {'f1': dev}, 'holdout_saved': {'f1': there}})
+    assert best_runs(folders) == [folders[1]]
+
+
+def test_runs_of_mnli_are_compared_on_one_dev_set(tmp_path):
+    matched, mismatched = folders = [tmp_path / name for name in ('m', 'mm')]
+    scores = {matched: ('MNLI', 0.805, 'MNLI-mm', 0.80), mismatched: ('MNLI-mm', 0.81, 'MNLI', 0.79)}
+    for folder, (task, own, other, there) in scores.items():
+        folder.mkdir()
+        write_run(folder, {'task': task, 'metric': 'acc', 'arguments': {'holdout': 0.0, 'holdout_seed': 0},
+                           'dev_saved': {'acc': own}, 'dev_also': {other: {'acc': there}}})
+    assert best_runs(folders) == best_runs(folders[::-1]) == [matched]
+
+
 def test_a_teacher_that_learnt_from_the_held_out_rows_is_told_of(taught, tmp_path):
     folder, _ = run(taught, 'whole_teacher', '--train_type', 'ft', '--train_seed', 1)
     outputs = tmp_path / 'whole.pkl'

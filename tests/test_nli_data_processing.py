@@ -432,6 +432,14 @@ def test_published_thresholds_hold_in_any_case():
     assert len(nli.PTP_THRESHOLDS) == len(table)
 
 
+@pytest.mark.parametrize('spelling', ['qqp', 'QQP', 'SST2', 'mnli-m', 'MNLI'])
+def test_a_threshold_added_in_any_spelling_holds(monkeypatch, spelling):
+    task = nli.find_task(spelling)
+    monkeypatch.setattr(nli, 'PTP_THRESHOLDS', {spelling: (.9, .7), 'no such task': (.1, .1)})
+    assert ptp_thresholds(task.name, None, np.array([.5]), np.array([True])) == (.9, .7)
+    assert nli.published_thresholds(nli.find_task('RTE')) == (None, None)
+
+
 @without_limits
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))
 def test_thresholds_of_other_tasks_are_medians(rows):

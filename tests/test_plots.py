@@ -170,6 +170,17 @@ def test_agreement(workspace, tmp_path, figures):
     assert sum(group.any() for group in groups) >= 2
 
 
+def test_another_teacher_than_the_runs_is_told_of(workspace, tmp_path, figures, caplog):
+    draw(workspace, 'agreement', tmp_path / 'a')
+    assert 'learnt from' not in caplog.text
+    other = workspace.copy(tmp_path / 'other')
+    other.add_teacher(seed=9)
+    other.succeed(TEACHER, *SMALL, '--all_layers', 'False', '--load_model', 'BERT.encoder.pkl', '--cls_checkpoint',
+                  'BERT.cls.pkl')
+    outcome = other.succeed(SCRIPT, '--kind', 'agreement', other.folder / 'sps', '--output', tmp_path / 'b')
+    assert 'warning: the result file is not the one that the run in' in outcome.out + outcome.err
+
+
 @pytest.mark.parametrize('flags, titles', [
     ((), ['layer 1, pass 1 of 4\nmean of 4 heads', 'layer 1, pass 3 of 4, query and key exchanged\nmean of 4 heads']),
     (('--row', '3', '--layer', '2', '--head', '4'),

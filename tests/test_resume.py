@@ -323,18 +323,47 @@ def test_a_signal_in_the_scoring_at_the_end(taught, tmp_path, monkeypatch):
     script, flags = RUNS['ptp']
     taught.succeed(script, *flags, '--output_dir', tmp_path / 'unbroken')
     import src.runs
-    original = src.runs.load_saved
+    original, loaded = src.runs.load_saved, []
 
-    def stopping(*args):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return original(*args)
+    def stopping(model, files):
+        if not loaded:
+            os.kill(os.getpid(), signal.SIGTERM)
+        loaded.append(files)
+        return original(model, files)
     command = (script, *flags, '--output_dir', tmp_path / 'run')
     with monkeypatch.context() as patch:
         patch.setattr(src.runs, 'load_saved', stopping)
         assert taught.call(*command).code == 143
+    state = read_state(next((tmp_path / 'run').rglob(STATE_FILE)))
+    final = checkpoint_files(tmp_path / 'run', 'PTP.Original_2layer', '')
+    weights = read_state_dict(final[0])
+    assert loaded[0] != final and all(torch.equal(state['model'][f'encoder.bert.{name}'], weights[name]) for name in weights)
     assert not list((tmp_path / 'run').rglob('run.json'))
     taught.succeed(*command, '--resume')
     assert result(tmp_path / 'run') == result(tmp_path / 'unbroken') and leftovers(tmp_path) == []
+
+
+def test_a_run_stopped_in_the_scoring_at_the_end_made_longer_or_shorter(taught, tmp_path, monkeypatch):
+    """Longer, its final weights are those of its new last step; one shorter than what is done is refused."""
+    import src.runs
+    command = (TRAIN, *FIT, '--train_seed', '1', '--holdout', '0.2', '--output_dir', tmp_path / 'run')
+    original = src.runs.load_saved
+
+    def stopping(model, files):
+        patch.undo()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(model, files)
+    with monkeypatch.context() as patch:
+        patch.setattr(src.runs, 'load_saved', stopping)
+        assert taught.call(*command).code == 143
+    final = tmp_path / 'run' / 'BERT.encoder.pkl'
+    before = final.read_bytes()
+    refused = taught.call(*command, '--num_train_epochs', '1', '--resume_anyway')
+    assert refused.code == 2 and 'is of step' in refused.err and '--num_train_epochs' in refused.err
+    assert final.read_bytes() == before
+    taught.succeed(*command, '--num_train_epochs', '4', '--resume_anyway')
+    record = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    assert final.read_bytes() != before and record['holdout_last']['global_step'] == record['steps'] == 32
 
 
 def test_a_stopped_dump_goes_on(taught, tmp_path, monkeypatch):

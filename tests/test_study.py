@@ -67,8 +67,8 @@ def test_a_part_once_and_again(workspace, monkeypatch):
     monkeypatch.setattr(study, 'ON_PART_OF_SST2', ('small',))
     monkeypatch.setattr(study, 'SST2_ROWS', 12)
     calls = []
-    run = study.subprocess.run
-    monkeypatch.setattr(study.subprocess, 'run', lambda call, env: calls.append(call) or run(call, env=env))
+    run = study.run_child
+    monkeypatch.setattr(study, 'run_child', lambda call, environment: calls.append(call) or run(call, environment))
     for _ in range(2):
         for name, value in workspace.variables.items():
             monkeypatch.setenv(name, value)

@@ -9,7 +9,17 @@ from scipy.stats import ttest_rel
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from run_glue_benchmark import main
-from src.summary import PAPER, Summary, load_rows, method_label, paired_difference, points, summarise, whole
+from src.summary import (
+    PAPER,
+    Summary,
+    load_rows,
+    make_summaries,
+    method_label,
+    paired_difference,
+    points,
+    summarise,
+    whole,
+)
 
 ACC = {('MRPC', 'pkd'): {1: .70, 2: .72, 3: .74}, ('MRPC', 'sps'): {1: .75, 2: .79, 3: .77},
        ('RTE', 'pkd'): {1: .50, 2: .54}, ('RTE', 'sps'): {1: .53, 2: .55, 3: .99}}
@@ -75,6 +85,21 @@ def test_a_time_that_is_not_known_is_an_empty_cell(tmp_path):
     table = summary.markdown()[2]
     assert '| 3,000 | 11 | 500 |' in table and table.endswith('| 3,000 |  |  |')
     assert summary.csv()['seconds'].isna().tolist() == [False, True, True]
+
+
+def test_runs_that_nothing_tells_apart_are_told_of(tmp_path, caplog):
+    rows = [row('RTE', 'pkd', seed, .5) for seed in (1, 2)]
+    write(tmp_path / 'once.csv', rows)
+    write(tmp_path / 'again.csv', [rows[0] | {'run': 'runs/RTE/by_newer_code'}])
+    load_rows([tmp_path / 'once.csv'])
+    assert not caplog.records
+    load_rows([tmp_path / 'once.csv', tmp_path / 'again.csv'])
+    assert '2 rows have the settings and the seed of another one' in caplog.text and 'by_newer_code' in caplog.text
+
+
+def test_the_papers_gain_is_one_over_pkd(results):
+    of_pkd, of_sps = (make_summaries([results], baseline)['dev_best'].averages() for baseline in ('pkd', 'sps'))
+    assert set(of_pkd['paper'].dropna()) <= {4.4} and of_sps['paper'].isna().all() and len(of_sps)
 
 
 def test_paired_difference_of_one_seed_has_no_error():

@@ -369,6 +369,28 @@ def test_a_model_of_shared_layers_is_no_teacher(taught, tmp_path):
     assert outcome.code == 2 and 'shares layers (6 passes of them)' in outcome.err
 
 
+def test_a_model_with_a_layer_that_never_runs_is_no_teacher(taught, tmp_path):
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    workspace.succeed('NLI_KD_training.py', *FLAGS, '--passes', '1,2', '--num_train_epochs', 0.1, '--train_seed', 1,
+                      '--student_hidden_layers', 3, '--output_dir', tmp_path / 'idle')
+    outcome = workspace.call(SCRIPT, *FLAGS, '--encoder_checkpoint', tmp_path / 'idle' / 'BERT.encoder.pkl')
+    assert outcome.code == 2 and 'runs 2 of its 3 layers' in outcome.err
+
+
+def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_path):
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    workspace.succeed(SCRIPT, *FLAGS)
+    ptp = ('PTP.py', *FLAGS, '--num_train_epochs', 0.1, '--student_hidden_layers', 1)
+    out = workspace.succeed(*ptp).out
+    assert f"the teacher's results: {workspace.result_file(3)}" in out and 'another teacher' not in out
+    for path in workspace.teacher_folder(3).glob('BERT.encoder*.pkl'):
+        path.unlink()
+    workspace.add_teacher(seed=9)
+    assert 'was made from another teacher than that in' in workspace.succeed(*ptp).out
+    told = workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
+    assert 'another teacher' not in told and "the teacher's results: " in told
+
+
 @pytest.mark.parametrize('name', ['BERT', 'PTP.Original_3layer'])
 def test_weights_of_another_tokenizer_are_refused(taught, tmp_path, name):
     """A teacher's record lies beside its weights, that of PTP.py in a folder of the encoder's name."""
