@@ -6,7 +6,8 @@
 
 A part is one or more calls of `run_glue_benchmark.py --mode compare` with one table, and a summary of it:
 data/outputs/study/{part}/results.csv and summary.md. Parts that choose settings use seeds of their own, and a holdout of the
-training set: dev is not looked at. The other parts go by what they chose: in src/recommended_settings.py, or in PTP below.
+training set: dev is not looked at. The other parts take the recommended settings (src/recommended_settings.py: their rates
+come from earlier runs, of seed 1 and 3 layers, that dev chose) and PTP's two epochs below.
 """
 import argparse
 import os
@@ -32,7 +33,7 @@ MRPC, RTE = ['--tasks=MRPC', *EVERY_25], ['--tasks=RTE', *EVERY_25]
 HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
 CLAIM = ['--methods=pkd,sps,sps+ptp']
-PTP = ['--set', 'ptp.num_train_epochs=2']      # what `labels` chose, at the recommended learning rate
+PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.
 SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=100', 'teacher.eval_every=100', 'num_train_epochs=3',
         'teacher.num_train_epochs=3']

@@ -104,3 +104,34 @@ def test_the_second_run_is_refused_and_a_dead_one_does_not_block(tmp_path):
     with only_one(tmp_path / '.lock', 'output_dir'):
         assert f'process {os.getpid()} ' in (tmp_path / '.lock').read_text()
     assert (tmp_path / '.lock').read_text() == ''
+
+
+KEEPS_A_STATE = """
+import pathlib, signal, sys, time
+def keep(*_):
+    time.sleep(1.5)                      # longer than subprocess.run would wait
+    pathlib.Path(sys.argv[1], 'state').touch()
+    sys.exit(3)
+signal.signal(signal.SIGTERM, keep)
+signal.signal(signal.SIGINT, lambda *_: pathlib.Path(sys.argv[1], 'interrupted').touch())
+pathlib.Path(sys.argv[1], 'ready').touch()
+time.sleep(60)
+"""
+STARTS_IT = """
+import os, sys
+from src.stage_runner import run_child
+from src.utils import run_script
+run_script(lambda: run_child([sys.executable, '-c', sys.argv[1], sys.argv[2]], dict(os.environ)))
+"""
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_child_is_told_once_and_waited_for(tmp_path, number):
+    """As with Ctrl-C in a terminal, the signal goes to the whole process group."""
+    process = subprocess.Popen([sys.executable, '-c', STARTS_IT, KEEPS_A_STATE, tmp_path], cwd=ROOT, start_new_session=True)
+    until = time.monotonic() + 60
+    while not (tmp_path / 'ready').exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, number)
+    assert process.wait(60) == 128 + number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['ready', 'state']
