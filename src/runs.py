@@ -258,7 +258,6 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
     teacher = TeacherOutputs.open(path)
-    logger.info("the teacher's results: %s", path)
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:

@@ -381,14 +381,12 @@ def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_p
     workspace = taught[0].copy(tmp_path / 'workspace')
     workspace.succeed(SCRIPT, *FLAGS)
     ptp = ('PTP.py', *FLAGS, '--num_train_epochs', 0.1, '--student_hidden_layers', 1)
-    out = workspace.succeed(*ptp).out
-    assert f"the teacher's results: {workspace.result_file(3)}" in out and 'another teacher' not in out
+    assert 'another teacher' not in workspace.succeed(*ptp).out
     for path in workspace.teacher_folder(3).glob('BERT.encoder*.pkl'):
         path.unlink()
     workspace.add_teacher(seed=9)
     assert 'was made from another teacher than that in' in workspace.succeed(*ptp).out
-    told = workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
-    assert 'another teacher' not in told and "the teacher's results: " in told
+    assert 'another teacher' not in workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
 
 
 @pytest.mark.parametrize('name', ['BERT', 'PTP.Original_3layer'])
