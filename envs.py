@@ -16,14 +16,18 @@ def _root(variable: str, default: Path) -> Path:
 
 
 # What is read
-GLUE_FOLDER = _root('PEAKD_GLUE', HOME_DATA_FOLDER / 'data_raw' / 'glue_data')   # {task}/train.tsv, dev.tsv, test.tsv
-SAMPLE_FOLDER = HOME_DATA_FOLDER / 'data_raw' / 'sample'                         # made by make_sample_data.py
-MODELS_FOLDER = _root('PEAKD_MODELS', HOME_DATA_FOLDER / 'models')               # {bert_model}/config, vocabulary, weights
+GLUE_FOLDER = _root('PEAKD_GLUE', Path(HOME_DATA_FOLDER, 'data_raw', 'glue_data'))  # {task}/train.tsv, dev.tsv, test.tsv
+SAMPLE_FOLDER = Path(HOME_DATA_FOLDER, 'data_raw', 'sample')                        # made by make_sample_data.py
+MODELS_FOLDER = _root('PEAKD_MODELS', Path(HOME_DATA_FOLDER, 'models'))             # {bert_model}/config, vocab, weights
 
 # What is written
-OUTPUTS_FOLDER = _root('PEAKD_OUTPUTS', HOME_DATA_FOLDER / 'outputs')
-HOME_OUTPUT_FOLDER = OUTPUTS_FOLDER / 'KD'        # {task}/teacher_{L}layer: teachers, their results, PTP encoders
-STUDENT_FOLDER = OUTPUTS_FOLDER / 'PeaKD'         # {task}/{configuration}: students
-PREDICTION_FOLDER = OUTPUTS_FOLDER / 'predictions'   # predictions for the test sets
-COMPARE_FOLDER = OUTPUTS_FOLDER / 'compare'       # run_glue_benchmark.py --mode compare: results.csv and all runs
-CACHE_FOLDER = OUTPUTS_FOLDER / 'cache'           # token ids; may be deleted at any time
+OUTPUTS_FOLDER = _root('PEAKD_OUTPUTS', Path(HOME_DATA_FOLDER, 'outputs'))
+HOME_OUTPUT_FOLDER = Path(OUTPUTS_FOLDER, 'KD')        # {task}/teacher_{L}layer: teachers, their results, PTP encoders
+STUDENT_FOLDER = Path(OUTPUTS_FOLDER, 'PeaKD')         # {task}/{configuration}: students
+PREDICTION_FOLDER = Path(OUTPUTS_FOLDER, 'predictions')  # predictions for the test sets
+COMPARE_FOLDER = Path(OUTPUTS_FOLDER, 'compare')       # run_glue_benchmark.py --mode compare: results.csv and all runs
+CACHE_FOLDER = Path(OUTPUTS_FOLDER, 'cache')           # token ids; may be deleted at any time
+
+# What is edited above may be text, and begin with ~
+globals().update({name: Path(value).expanduser().resolve() for name, value in list(globals().items())
+                  if name.endswith('_FOLDER')})

@@ -2,8 +2,10 @@
 import csv
 import json
 import re
+import runpy
 import shlex
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -228,6 +230,21 @@ def test_from_another_working_directory(pipeline, tmp_path):
     assert outcome.code == 0, outcome.err
     assert weights_in(tmp_path / 'here') == pair('BERT')
     assert {path.name for path in tmp_path.iterdir()} == {'mine.pkl', 'PeaKD', 'here'}
+
+
+def test_paths_edited_as_text_are_paths(tmp_path, monkeypatch):
+    """A line of envs.py in a user's words, with ~; what lies below it follows."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    lines = (ROOT / 'envs.py').read_text().splitlines()
+    edited = {'GLUE_FOLDER': '/data/glue', 'OUTPUTS_FOLDER': '~/out', 'CACHE_FOLDER': '~/../cache'}
+    for name, value in edited.items():
+        lines = [f'{name} = {value!r}' if line.startswith(f'{name} = ') else line for line in lines]
+    (tmp_path / 'envs.py').write_text('\n'.join(lines))
+    found = runpy.run_path(str(tmp_path / 'envs.py'))
+    wanted = {'GLUE_FOLDER': Path('/data/glue'), 'OUTPUTS_FOLDER': tmp_path / 'out',
+              'STUDENT_FOLDER': tmp_path / 'out' / 'PeaKD', 'CACHE_FOLDER': tmp_path.parent / 'cache',
+              'SAMPLE_FOLDER': tmp_path / 'data' / 'data_raw' / 'sample'}
+    assert {name: found[name] for name in wanted} == wanted
 
 
 def test_readme_numbers_are_true():
