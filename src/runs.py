@@ -243,9 +243,12 @@ def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: 
 
 
 def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) -> None:
-    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say."""
+    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say.
+
+    None of a file that tells of no encoder (a published one) or of several (those of folds, joined)."""
+    made_from = str(teacher.metadata.get('encoder_sha256', '')).split()
     encoders = sorted(folder.glob('BERT.encoder*.pkl'))
-    if encoders and teacher.metadata.get('encoder_sha256') not in map(sha256_of, encoders):
+    if encoders and len(made_from) == 1 and made_from[0] not in map(sha256_of, encoders):
         logger.warning('warning: %s was made from another teacher than that in %s; run save_teacher_outputs.py again, or '
                        'name the file that you mean with --teacher_prediction', path, folder)
 

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.data_processing import SPLITS, load_split, tokenize_examples
 from src.nli_data_processing import InputExample, find_task
+from src.runs import _warn_of_another_teacher
 from src.teacher_outputs import TeacherOutputs, write_results
 
 SCRIPT = 'save_teacher_outputs.py'
@@ -387,6 +389,14 @@ def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_p
     workspace.add_teacher(seed=9)
     assert 'was made from another teacher than that in' in workspace.succeed(*ptp).out
     assert 'another teacher' not in workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
+
+
+@pytest.mark.parametrize('made_from, told', [
+    ({}, False), ({'encoder_sha256': 'a b c'}, False), ({'encoder_sha256': 'a'}, True)])
+def test_files_that_tell_of_no_encoder_or_of_several_are_not_suspected(tmp_path, caplog, made_from, told):
+    (tmp_path / 'BERT.encoder.pkl').write_bytes(b'weights')
+    _warn_of_another_teacher(tmp_path, tmp_path / 'results.pkl', SimpleNamespace(metadata=made_from))
+    assert ('made from another teacher' in caplog.text) == told
 
 
 @pytest.mark.parametrize('name', ['BERT', 'PTP.Original_3layer'])
