@@ -35,6 +35,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ from src.custom_tasks import define_task, task_of_run
 from src.distributed import from_main, is_main, world_size
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, GlueTask, also_served, find_task
-from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, load_run
+from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, leaving_out_unreadable, load_run
 from src.stopping import Stopped
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
@@ -258,9 +259,12 @@ def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
     rows, output_dir = [], args.output_dir
     for folder in from_main(chosen_runs, args):
-        run = load_run(folder)
-        rows += [{'task': task.name, 'run': name_of(folder), 'seed': run.record['seed'], **run.dev_scores(task)}
-                 for task in (run.task, *also_served(run.task, 'dev'))]
+        with nullcontext() if args.runs else leaving_out_unreadable(folder):
+            run = load_run(folder)
+            rows += [{'task': task.name, 'run': name_of(folder), 'seed': run.record['seed'], **run.dev_scores(task)}
+                     for task in (run.task, *also_served(run.task, 'dev'))]
+    if not rows:
+        raise InputError('--runs: none of the runs found could be read')
     table = pd.DataFrame(rows)
     if is_main():
         with replace_file(output_dir / 'dev_scores.csv') as temporary:

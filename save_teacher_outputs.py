@@ -34,7 +34,16 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, check_plain, check_same_labels, check_same_tokenizer, set_up, teacher_folder, teacher_marks
+from src.runs import (
+    Setup,
+    check_plain,
+    check_same_labels,
+    check_same_tokenizer,
+    set_up,
+    teacher_folder,
+    teacher_marks,
+    teachers_of_other_sizes,
+)
 from src.teacher_outputs import result_file
 from src.utils import run_script
 
@@ -102,7 +111,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     if args.teacher_model:
         model, source, outputs = load_hf_teacher(args, setup.checkpoint, setup.config, task)
         return model, teacher_marks(source, source) | {'teacher': setup.checkpoint.name, 'outputs': outputs}
-    files = teacher_files(args, teacher_folder(task, args.teacher_hidden_layers))
+    files = teacher_files(args, task)
     check_plain(files[0].parent)
     check_same_labels(task, files[1].parent)
     check_same_tokenizer(setup, files[0])
@@ -114,13 +123,18 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
     return model, teacher_marks(*files)
 
 
-def teacher_files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
+def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]:
     """The two files that flags name, or, without a flag, constants; where one is not named, it is the other's neighbour,
-    and where none is, they are the best pair of the folder."""
+    and where none is, they are the best pair of the folder of the task's teacher."""
+    layers = args.teacher_hidden_layers
+    folder = teacher_folder(task, layers)
     flags = [name for name in ('load_model', 'cls_checkpoint') if name in args.given] or ('load_model', 'cls_checkpoint')
     encoder, classifier = (getattr(args, name) if name in flags else None for name in ('load_model', 'cls_checkpoint'))
     if encoder is None and classifier is None:
-        return best_saved(folder)
+        try:
+            return best_saved(folder)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, layers)}') from None
     encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
     classifier = classifier or neighbour('encoder_checkpoint', encoder, '.encoder', '.cls', 'cls_checkpoint')
     return tuple(find_checkpoint(flag, name, [folder])

@@ -16,6 +16,7 @@ Prints  the largest difference between its logits and the model's in fp32, on ro
 Needs   pip install onnx onnxruntime
 """
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -65,8 +66,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--opset', type=int, default=OPSET, choices=OPSETS, help="version of ONNX's operators (%(default)s)")
     parser.add_argument('--overwrite', action='store_true', help='replace OUT, and files of another tokenizer beside it')
     args = parser.parse_args(argv)
+    named_folder = args.out.endswith(os.sep)
     args.run, args.out = (Path(path).expanduser().resolve() for path in (args.run, args.out))
-    if args.out.is_dir():
+    if named_folder or args.out.is_dir():
         raise InputError(f'OUT {args.out} is a folder; name a file, as in {args.out / "model.onnx"}')
     if args.out.exists() and not args.overwrite:
         raise InputError(f'OUT {args.out} is there; name another file, or give --overwrite to replace it')

@@ -126,6 +126,8 @@ def chosen_columns(args: argparse.Namespace, task: GlueTask) -> Layout:
     if names != wanted:
         raise InputError(f'{" and ".join(names)}: {model} needs {" and ".join(wanted)}')
     columns = [value for value in (args.text_a, args.text_b) if value]
+    if len(set(columns)) < len(columns):
+        raise InputError(f'--text_a {args.text_a} --text_b {args.text_b}: name two different columns')
     positions = [value.isdecimal() for value in columns]
     if len(set(positions)) > 1:
         raise InputError(f'--text_a {args.text_a} --text_b {args.text_b}: name both by words, or give the positions of both')
@@ -165,7 +167,8 @@ def read_file(args: argparse.Namespace, task: GlueTask, layout: Layout, file: It
             counted(), name, layout, 'test', kind=args.input_format or format_of(args.input),
             on_bad=skipped if args.bad_rows == 'skip' else stop)
     except NoHeader as error:
-        raise InputError(f'{error}; name the columns with --text_a{" and --text_b" if layout.text_b else ""}') from None
+        columns = '--text_a and --text_b' if layout.text_b else '--text_a'
+        raise InputError(f'{error}; name the columns with {columns}, or the kind of file with --input_format') from None
 
 
 def of_texts(args: argparse.Namespace, task: GlueTask) -> list[tuple[int, InputExample]]:

@@ -205,7 +205,10 @@ def parse(script: str, description: str, argv: list[str] | None = None,
         if args.task.strip().lower() != defined.name.lower():
             problems.append(f'--task {args.task} contradicts --task_config {args.task_config}, which defines {defined.name}')
     if getattr(args, 'recommended', False):
-        defaults = defaults | recommended_settings(script, vars(args))
+        recommended = recommended_settings(script, vars(args))
+        problems += [f'RECOMMENDED in src/recommended_settings.py: {name!r} is no flag of {script}' for name in recommended
+                     if name not in vars(args)]
+        defaults = defaults | recommended
     parser = _parser(script, description, defaults)
     args = parser.parse_args(argv)
     problems += parser.problems                # here, for _given parses again and finds them again

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
-from src.nli_data_processing import SPELLINGS, Column, GlueTask, Layout, add_task, find_task
+from src.nli_data_processing import SPELLINGS, Column, GlueTask, Layout, add_task, are_thresholds, find_task
 from src.table_files import FORMATS
 from src.training_state import differences
 
@@ -65,11 +65,6 @@ def _are_labels(value: Any) -> bool:
                                    and len(set(value)) == len(value))
 
 
-def _are_thresholds(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(
-        isinstance(part, int | float) and not isinstance(part, bool) and 0 <= part <= 1 for part in value)
-
-
 _FILE = 'the name of a .tsv or .csv file, relative to the folder of this one'
 KEYS = {
     'name': Key(_is_name, "the task's name: letters, digits, - and _"),
@@ -81,7 +76,7 @@ KEYS = {
     'header': Key(lambda value: isinstance(value, bool), 'true or false: whether the first row is one', needed=False),
     'labels': Key(_are_labels, 'a list of two or more different words ("0", not 0), or "regression"'),
     'metric': Key(lambda value: isinstance(value, str) and value in METRICS, f'one of {", ".join(METRICS)}'),
-    'ptp_thresholds': Key(_are_thresholds, '[t1, t2], both from 0 to 1', needed=False),
+    'ptp_thresholds': Key(are_thresholds, '[t1, t2], both from 0 to 1', needed=False),
 }
 
 

@@ -24,7 +24,11 @@ def wiring(model_type: str, num_hidden_layers: int) -> list[list] | None:
     if exchanged is None:
         return None
     layers = list(range(num_hidden_layers))
-    return [[layer, False] for layer in layers] + [[layer, exchanged] for layer in REPEATED_LAYERS.get(len(layers), layers)]
+    repeated = REPEATED_LAYERS.get(num_hidden_layers, layers)
+    if not set(repeated) <= set(layers):
+        raise InputError(f'REPEATED_LAYERS in {__file__}: {num_hidden_layers}: {repeated}; must be layers from 0 to '
+                         f'{num_hidden_layers - 1}')
+    return [[layer, False] for layer in layers] + [[layer, exchanged] for layer in repeated]
 
 
 def parse_passes(text: str) -> list[list]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
@@ -77,17 +77,27 @@ class Layout:
         wanted = [column.name.lower() for column in self.columns]
         return [names.index(name) for name in wanted] if set(wanted) <= set(names) else None
 
-    def locate(self, file: str | Path, row: Row) -> tuple[list[int], bool]:
-        """(positions of `columns`, whether that row, the file's first, is a header). NoHeader where none can be told."""
+    def locate(self, file: str | Path, row: Row, kind: str) -> tuple[list[int], bool]:
+        """(positions of `columns`, whether that row, the first of a file of a kind, is a header). NoHeader where none can be
+        told."""
         positions = self.find(row.cells)
         if positions is not None:
+            self._check_once(file, row)
             return positions, True
         positions = [column.position for column in self.columns]
         # Without labels to check, only a header tells a right file from a wrong one, or, of GLUE's own, the index
         untold = self.header is None and self.label is None and not (self.indexed and row.cells[0].strip().isdecimal())
         if None in positions or untold:
-            raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}', '\t'.join(row.cells)))
+            raise NoHeader(bad_row(file, row.line, f'expected a header with {self.names}, divided by {DIVIDERS[kind]}',
+                                   '\t'.join(row.cells)))
         return positions, bool(self.header)
+
+    def _check_once(self, file: str | Path, header: Row) -> None:
+        names = [cell.strip().lower() for cell in header.cells]
+        twice = [column.name for column in self.columns if names.count(column.name.lower()) > 1]
+        if twice:
+            raise bad_row(file, header.line, f'expected each of the columns {self.names} once, found {", ".join(twice)} '
+                                             'more than once')
 
     @property
     def names(self) -> str:
@@ -350,7 +360,7 @@ class GlueReader:
             raise InputError('; '.join(filter(None, (f'{name} is empty', remedy))))
         if first.error and layout.header is not False:
             raise first.error
-        positions, has_header = layout.locate(name, first)
+        positions, has_header = layout.locate(name, first, kind)
         if not has_header:
             rows = itertools.chain([first], rows)
         examples = self._examples(name, split, rows, layout, positions, kind, on_bad)
@@ -507,8 +517,21 @@ def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
 
 def published_thresholds(task: GlueTask) -> tuple[float | None, float | None]:
     """(t1, t2) of the task's own definition or of PTP_THRESHOLDS; None where the medians hold."""
-    of_table = {SPELLINGS.get(name.lower()): values for name, values in PTP_THRESHOLDS.items()}     # in any spelling
-    return task.ptp_thresholds or of_table.get(task, (None, None))
+    if task.ptp_thresholds:
+        return task.ptp_thresholds
+    for name, values in PTP_THRESHOLDS.items():
+        if SPELLINGS.get(name.lower()) is task:           # in any spelling
+            if not are_thresholds(values):
+                raise InputError(f'PTP_THRESHOLDS in {__file__}: {name!r} is {values!r}; must be (t1, t2), two numbers '
+                                 'from 0 to 1')
+            return tuple(values)
+    return None, None
+
+
+def are_thresholds(values: Any) -> bool:
+    """Whether that is a pair of numbers from 0 to 1."""
+    return isinstance(values, list | tuple) and len(values) == 2 and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 for value in values)
 
 
 def ptp_labels(confidence: np.ndarray, correct: np.ndarray, thresholds: tuple[float, float]) -> np.ndarray:

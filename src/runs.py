@@ -3,6 +3,7 @@ import argparse
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,6 +210,14 @@ def teacher_folder(task: GlueTask, layers: int) -> Path:
     return envs.HOME_OUTPUT_FOLDER / task.name / f'teacher_{layers}layer'
 
 
+def teachers_of_other_sizes(task: GlueTask, layers: int) -> str:
+    """What a message that there is no teacher of so many layers adds: those that there are."""
+    folders = teacher_folder(task, layers).parent.glob('teacher_*layer')
+    found = sorted({int(match[1]) for folder in folders if (match := re.fullmatch(r'teacher_(\d+)layer', folder.name))
+                    and any(folder.glob('BERT.encoder*.pkl'))} - {layers})
+    return f'; there are teachers of other sizes: --teacher_hidden_layers {" or ".join(map(str, found))}' if found else ''
+
+
 def given_folder(args: argparse.Namespace) -> Path | None:
     """--output_dir, or None. InputError when it is a file."""
     if not args.output_dir:
@@ -260,7 +269,10 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
-    teacher = TeacherOutputs.open(path)
+    try:
+        teacher = TeacherOutputs.open(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:

@@ -1,6 +1,8 @@
 """Runs that have ended: finding them, loading their models, predicting with them."""
 import argparse
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,17 +159,29 @@ def has_weights(folder: Path) -> bool:
         return False
 
 
+@contextmanager
+def leaving_out_unreadable(folder: Path) -> Iterator[None]:
+    """Within it, where the run of a folder that was found, not named, cannot be read: a warning in place of the error."""
+    try:
+        yield
+    except (InputError, FileNotFoundError) as error:
+        logger.warning('warning: the run in %s is left out: %s', folder, error)
+
+
 def best_runs(folders: list[Path]) -> list[Path]:
     """Of each test set the run of highest metric: one for MNLI and MNLI-mm, whose models predict both.
 
     The metric is that of the saved state on dev. Where one holdout (fraction and seed, of the same rows) chose the states of
     all runs of the test set, it is that on the holdout, so that dev stays unseen. Scores on different rows cannot be
-    compared: of runs of MNLI-mm beside such of MNLI it is that on MNLI's dev set."""
+    compared: of runs of MNLI-mm beside such of MNLI it is that on MNLI's dev set. InputError where none can be read."""
     records: dict[tuple, dict[Path, dict]] = {}
     for folder in folders:
-        record = finished_record(folder)
-        task = task_of_run(folder, record)
-        records.setdefault((frozenset((task.name, *task.also)), *task.marks), {})[folder] = record
+        with leaving_out_unreadable(folder):
+            record = finished_record(folder)
+            task = task_of_run(folder, record)
+            records.setdefault((frozenset((task.name, *task.also)), *task.marks), {})[folder] = record
+    if not records:
+        raise InputError(f'none of the {len(folders)} runs found could be read; name one with --runs')
     return [_best_run(of_one_set) for of_one_set in records.values()]
 
 

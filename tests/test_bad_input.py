@@ -307,7 +307,13 @@ def test_load_model_that_is_a_folder_or_empty(spoilt, tmp_path):
 def test_teacher_that_is_not_there(spoilt):
     for path in spoilt.teacher_folder().glob('BERT.*'):
         path.unlink()
-    refused(spoilt, TEACHER, names=[spoilt.teacher_folder(), 'BERT.encoder'])
+    assert 'other sizes' not in refused(spoilt, TEACHER, names=[spoilt.teacher_folder(), 'BERT.encoder'])
+
+
+@pytest.mark.parametrize('script, flags', [(TEACHER, ()), (TRAIN, KD), (TRAIN, PKD), (PTP, ())])
+def test_teachers_of_other_sizes_are_named_where_there_is_none(sound, script, flags):
+    message = refused(sound, script, *flags, '--teacher_hidden_layers', 12)
+    assert message.endswith('; there are teachers of other sizes: --teacher_hidden_layers 2')
 
 
 def test_teacher_of_another_depth(sound):

@@ -303,6 +303,7 @@ def test_an_int8_file_that_8_bits_have_spoilt_is_not_written(runs, tmp_path, mon
 def test_what_is_there_is_not_touched(runs, tmp_path):
     out = tmp_path / 'model.onnx'
     refused(runs, runs.folder / 'MRPC', tmp_path, names=[tmp_path, 'is a folder'])
+    refused(runs, runs.folder / 'MRPC', f'{tmp_path}/exported/', names=['exported is a folder; name a file'])
     out.write_text('mine')
     refused(runs, runs.folder / 'MRPC', out, names=[out, '--overwrite'])
     out.unlink()

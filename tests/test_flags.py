@@ -141,6 +141,15 @@ def test_recommended_fills_what_is_not_given(one_recommendation):
     assert arguments(TRAIN, *flags, '--train_type', 'kd')['learning_rate'] == 2e-5
 
 
+def test_a_recommendation_for_a_flag_that_is_none_is_told_of(one_recommendation):
+    recommended_settings.RECOMMENDED['small']['pkd'][None] |= {'learning_rat': 1e-4, 'PTP_seed': 3}
+    with pytest.raises(InputError) as error:
+        arguments(TRAIN, '--bert_model', 'small', '--recommended', '--train_type', 'pkd', '--alpha', '2')
+    for name in ('learning_rat', 'PTP_seed'):
+        assert f"RECOMMENDED in src/recommended_settings.py: '{name}' is no flag of {TRAIN}" in str(error.value)
+    assert '--alpha' in str(error.value)
+
+
 def test_given_flags_win_over_recommended_ones(one_recommendation):
     flags = ['--bert_model', 'small', '--recommended', '--train_type', 'pkd']
     # 0.7 is the flag's default, and given all the same

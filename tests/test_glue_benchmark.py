@@ -49,6 +49,28 @@ def test_evaluate_scores_as_the_training_did(trained, tmp_path):
             == {metric: value for metric, value in record['dev_best'].items() if metric != 'global_step'}
 
 
+def test_a_run_that_cannot_be_read_is_left_out_unless_it_is_named(trained, tmp_path):
+    folder = next(folder for folder in runs(trained) if 'STS-B' in str(folder))
+    record = json.loads((folder / 'run.json').read_text())
+    own = {'file': '/moved/task.json', 'name': 'gone', 'train': 'a.tsv', 'dev': 'b.tsv', 'header': True,
+           'columns': {'text_a': 0, 'label': 1}, 'labels': 'regression', 'metric': 'pearson'}
+    gone = trained.outputs / 'KD' / 'gone'
+    shutil.copytree(folder, gone)
+    try:
+        (gone / 'run.json').write_text(json.dumps(record | {'task': 'gone', 'arguments': record['arguments'] | {
+            'task': 'gone', 'task_config': own}}))
+        outcome = trained.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path)
+        assert f'warning: the run in {gone} is left out: /moved/b.tsv is missing' in outcome.out
+        assert len(pd.read_csv(tmp_path / 'dev_scores.csv')) == 4
+        outcome = trained.call(BENCHMARK, '--mode', 'evaluate', '--runs', folder, gone, '--output_dir', tmp_path)
+        assert outcome.code == 2 and '/moved/b.tsv is missing' in outcome.err
+        (gone / 'run.json').write_text('{"task": ')
+        outcome = trained.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'submit')
+        assert f'warning: the run in {gone} is left out: {gone / "run.json"}' in outcome.out
+    finally:
+        shutil.rmtree(gone)
+
+
 def test_each_file_is_as_the_leaderboard_wants_it(trained, tmp_path):
     trained.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path)
     with zipfile.ZipFile(tmp_path / 'submission.zip') as archive:

@@ -9,6 +9,7 @@ import torch
 from scipy.special import softmax
 
 import NLI_KD_training
+from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import runs, training
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.data_processing import TokenizedSplit, hold_out
@@ -211,6 +212,18 @@ def test_the_best_run_is_the_one_that_one_holdout_calls_best_or_else_dev(tmp_pat
     assert best_runs([a, b]) == [b]
     assert best_runs([b, a, c]) == [a]            # other rows were held out
     assert best_runs([b, d, c]) == [d] and best_runs([d]) == [d]
+
+
+def test_runs_that_cannot_be_read_are_left_out_of_the_best(tmp_path, caplog):
+    folders = [tmp_path / name for name in 'ab']
+    for folder in folders:
+        folder.mkdir()
+        write_run(folder, {'task': 'MRPC', 'metric': 'f1', 'arguments': {'holdout': 0., 'holdout_seed': 0},
+                           'dev_saved': {'f1': 0.5}})
+    (folders[0] / 'run.json').write_text('{"task": "MR')
+    assert best_runs(folders) == folders[1:] and f'{folders[0]} is left out: ' in caplog.text
+    with pytest.raises(InputError, match='none of the 1 runs found could be read'):
+        best_runs(folders[:1])
 
 
 def test_holdouts_of_other_training_rows_are_not_compared(tmp_path):

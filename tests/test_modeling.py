@@ -13,6 +13,7 @@ from BERT.pytorch_pretrained_bert import modeling as bert_modeling
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.modeling import ACTIVATIONS
 from BERT.pytorch_pretrained_bert.packing import padded_batch
+from src import modeling
 from src.attention_maps import attention_maps, both_passes
 from src.modeling import (
     BertForSequenceClassificationEncoder,
@@ -158,6 +159,14 @@ def test_every_layer_of_a_real_checkpoint_equals_hf():
 @pytest.mark.parametrize(('model_type', 'layers'), WIRINGS)
 def test_wiring(model_type, layers):
     assert wiring(model_type, layers) == passes_of(WIRINGS[model_type, layers])
+
+
+@pytest.mark.parametrize('repeated', [[3], [-1], [0, 7]])
+def test_wiring_by_a_table_edited_wrongly(monkeypatch, repeated):
+    monkeypatch.setitem(modeling.REPEATED_LAYERS, 3, repeated)
+    with pytest.raises(InputError, match=r'REPEATED_LAYERS in .*modeling\.py: 3: \[.*\]; must be layers from 0 to 2'):
+        wiring('SPS', 3)
+    assert wiring('Original', 3) is None and len(wiring('SPS', 2)) == 4
 
 
 def test_wiring_of_the_original_is_each_layer_once():

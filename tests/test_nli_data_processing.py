@@ -271,10 +271,18 @@ def test_bad_rows_name_file_line_and_what_was_expected(tmp_path, task, content, 
 
 
 def test_a_test_file_needs_its_header_or_the_index(tmp_path):
-    with pytest.raises(InputError, match="line 1: expected a header with 'sentence1', 'sentence2', found 'id"):
+    with pytest.raises(InputError, match="line 1: expected a header with 'sentence1', 'sentence2', .* tabs, found 'id"):
         read('RTE', 'test', write(tmp_path, 'test.tsv', 'id\tfirst\tsecond\n0\ta\tb\n'))
     examples = read('RTE', 'test', write(tmp_path, 'test.tsv', '0\ta\tb\n1\tc\td\n'))
     assert [(example.text_a, example.text_b, example.label) for example in examples] == [('a', 'b', None), ('c', 'd', None)]
+
+
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path):
+    write(tmp_path, 'train.tsv', 'index\tsentence1\tsentence2\tSentence1\tlabel\n0\ta\tb\tc\tentailment\n')
+    with pytest.raises(InputError, match=r"train.tsv, line 1: expected each of the columns .* once, found sentence1 more"):
+        read('RTE', 'train', tmp_path)
+    write(tmp_path, 'train.tsv', 'index\tsentence1\tsentence2\tindex\tlabel\n0\ta\tb\tc\tentailment\n')
+    assert read('RTE', 'train', tmp_path)[0].text_b == 'b'           # one that nobody reads may
 
 
 def test_missing_and_empty_files_say_how_to_get_them(tmp_path):
@@ -438,6 +446,16 @@ def test_a_threshold_added_in_any_spelling_holds(monkeypatch, spelling):
     monkeypatch.setattr(nli, 'PTP_THRESHOLDS', {spelling: (.9, .7), 'no such task': (.1, .1)})
     assert ptp_thresholds(task.name, None, np.array([.5]), np.array([True])) == (.9, .7)
     assert nli.published_thresholds(nli.find_task('RTE')) == (None, None)
+
+
+@pytest.mark.parametrize('values', [0.6, (95, 75), (.9,), (.9, '.7'), (.9, None), (.9, True), '95'])
+def test_a_threshold_edited_wrongly_is_told_of(monkeypatch, values):
+    monkeypatch.setattr(nli, 'PTP_THRESHOLDS', {'SST2': values, 'RTE': [.8, .6]})
+    with pytest.raises(InputError) as error:
+        nli.published_thresholds(nli.find_task('sst-2'))
+    assert str(error.value) == (f"PTP_THRESHOLDS in {nli.__file__}: 'SST2' is {values!r}; must be (t1, t2), two numbers "
+                                'from 0 to 1')
+    assert nli.published_thresholds(nli.find_task('RTE')) == (.8, .6)       # of other tasks nothing is asked
 
 
 @without_limits
