@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     about = {'task': task.name} | ({'teacher': teacher.about()} if teacher else {})
-    train_and_record(args, setup, trainer, TRAIN, input_marks(args, task, train, teacher), about, score, roles)
+    inputs = input_marks(args, setup, task, train, dev, teacher)
+    train_and_record(args, setup, trainer, TRAIN, inputs, about, score, roles)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:

@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     name = f'PTP.{model_name(args, student_config(args, setup.config).num_hidden_layers)}'
     teacher = open_teacher(args, task, states=False)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
+    inputs = input_marks(args, setup, task, splits['train'], splits['dev'], teacher)
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
     splits, thresholds, counts = label_splits(args, task, teacher, splits, *division)
     roles = divide(splits['train'], splits['dev'], *division)
@@ -67,7 +68,6 @@ def main(argv: list[str] | None = None) -> None:
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
-    inputs = input_marks(args, task, splits['train'], teacher)
     about = {'task': task.name, 'teacher': teacher.about(), 'thresholds': thresholds, 'ptp_counts': counts}
     train_and_record(args, setup, trainer, PTP, inputs, about, score, roles)
 

@@ -28,7 +28,16 @@ from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import input_marks, model_name, open_teacher, recorded_arguments, set_up, teacher_folder, teacher_marks  # noqa: E402
+from src.runs import (  # noqa: E402
+    Setup,
+    input_marks,
+    model_name,
+    open_teacher,
+    recorded_arguments,
+    set_up,
+    teacher_folder,
+    teacher_marks,
+)
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file  # noqa: E402
@@ -118,11 +127,12 @@ def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: P
 def _inputs(args: argparse.Namespace) -> dict:
     task = find_task(args.task)
     teacher = None if args.train_type == 'ft' and 'PTP_seed' not in args else open_teacher(args, task, states=False)
-    return input_marks(args, task, _train_split(args), teacher)
+    setup = set_up(args)
+    return input_marks(args, setup, task, _split(args, setup, 'train'), _split(args, setup, 'dev'), teacher)
 
 
-def _train_split(args: argparse.Namespace) -> TokenizedSplit:
-    return load_split(find_task(args.task), 'train', set_up(args).tokenizer, args.max_seq_length)
+def _split(args: argparse.Namespace, setup: Setup, name: str) -> TokenizedSplit:
+    return load_split(find_task(args.task), name, setup.tokenizer, args.max_seq_length)
 
 
 def save_teacher_outputs(flags: list[str]) -> None:
@@ -134,7 +144,7 @@ def save_teacher_outputs(flags: list[str]) -> None:
     marks = teacher_marks(encoder, classifier)
     with contextlib.suppress(InputError, FileNotFoundError):
         outputs = TeacherOutputs.open(path)
-        outputs.check('train', _train_split(args))
+        outputs.check('train', _split(args, set_up(args), 'train'))
         if marks.items() <= outputs.metadata.items():
             print(f'done before: {TEACHER} in {path}')
             return

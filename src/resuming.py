@@ -42,9 +42,8 @@ def finished_run(args: argparse.Namespace, folder: Path, made_by: dict) -> dict 
     """The record of a folder's run where --resume finds that it has ended, and says so. InputError where it is another."""
     run = read_run(folder) if args.resume else None
     if run is not None:
-        known = run.get('inputs', {})
-        made_by = made_by | {'inputs': {name: value for name, value in made_by['inputs'].items()
-                                        if name != 'constants' or name in known}}      # earlier versions' records lack them
+        known = run.get('inputs', {})          # an earlier version's record tells of fewer
+        made_by = made_by | {'inputs': {name: value for name, value in made_by['inputs'].items() if name in known}}
         check_same(args, f'the finished run in {folder}', {name: run.get(name) for name in OF_A_FINISHED_RUN},
                {name: made_by[name] for name in OF_A_FINISHED_RUN})
         logger.info('--resume: the run in %s has ended already; nothing is changed', folder)

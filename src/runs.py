@@ -148,22 +148,19 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
 
 
 def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
-    """The model to train, started from --load_model or from the pretrained checkpoint.
-
-    Files are looked for in the teacher's folder and the task's output folders too."""
-    folders = checkpoint_places(args, task)
+    """The model to train, started from --load_model or from the pretrained checkpoint."""
     config = student_config(args, setup.config)
     idle = {*range(config.num_hidden_layers)} - {layer for layer, _ in config.layer_passes()}
     if idle:
         logger.warning('warning: --passes %s: layers that never run: %s (of %d)', args.passes,
                        ', '.join(str(layer + 1) for layer in sorted(idle)), config.num_hidden_layers)
-    start = find_checkpoint('load_model', args.load_model, folders) if args.load_model else weights_file(setup.checkpoint)
+    start = start_file(args, setup, task)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     config.check_room(start, len(set(source_layers)) if source_layers else None)
     model = SequenceClassifier(config, num_labels)
     load_encoder(model.encoder, start, source_layers, optional=None if args.load_model else 'pooler.')
     if args.cls_checkpoint:
-        load_classifier(model.classifier, find_checkpoint('cls_checkpoint', args.cls_checkpoint, folders))
+        load_classifier(model.classifier, head_file(args, task))
     model.freeze([layer - 1 for layer in args.freeze_layer or []])
     return model.to(setup.device)
 
@@ -198,11 +195,31 @@ def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
         raise InputError('; '.join(problems))
 
 
-def input_marks(args: argparse.Namespace, task: GlueTask, train: TokenizedSplit, teacher: TeacherOutputs | None) -> dict:
-    """What made a run, beside its flags: hashes of its rows, its starting weights and its teacher, and constants."""
-    start = args.load_model and sha256_of(find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
-    return {'rows': train.identity()['order of rows'], 'load_model': start,
+def input_marks(args: argparse.Namespace, setup: Setup, task: GlueTask, train: TokenizedSplit, dev: TokenizedSplit,
+                teacher: TeacherOutputs | None) -> dict:
+    """What made a run, beside its flags: hashes of its rows, its starting weights and its teacher, and constants.
+
+    train, dev: with the task's own labels."""
+    of_train, of_dev = train.identity(), dev.identity()
+    start = sha256_of(start_file(args, setup, task))
+    return {'rows': of_train['order of rows'], 'labels': of_train['labels'],
+            'dev_rows': of_dev['order of rows'], 'dev_labels': of_dev['labels'],
+            'load_model': start if args.load_model else None, 'pretrained_weights': None if args.load_model else start,
+            'cls_checkpoint': sha256_of(head_file(args, task)) if args.cls_checkpoint else None,
             'teacher': teacher and teacher.fingerprint(), 'constants': constants_used(args, task)}
+
+
+def start_file(args: argparse.Namespace, setup: Setup, task: GlueTask) -> Path:
+    """The weights that a run starts from: those of --load_model, which may lie in the teacher's folder or the task's output
+    folders, or the pretrained checkpoint's."""
+    if args.load_model:
+        return find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
+    return weights_file(setup.checkpoint)
+
+
+def head_file(args: argparse.Namespace, task: GlueTask) -> Path:
+    """The head that --cls_checkpoint names, looked for as --load_model's encoder is."""
+    return find_checkpoint('cls_checkpoint', args.cls_checkpoint, checkpoint_places(args, task))
 
 
 def teacher_folder(task: GlueTask, layers: int) -> Path:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.file_utils import InputError, weights_file
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
 from src import modeling
 from src.argument_parser import PTP, TEACHER, TRAIN
@@ -417,6 +417,32 @@ def test_a_finished_run_is_left_alone(taught, tmp_path):
     other = taught.call(*command, '--learning_rate', '2e-3', '--resume')
     assert other.code == 2 and '--learning_rate was 0.001, is 0.002' in other.err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize('part, said', [
+    ('labels', 'the hash of labels was '), ('dev', 'the hash of dev_rows was '),
+    ('weights', 'the hash of pretrained_weights was ')])
+def test_a_finished_run_of_other_files_is_told_of(taught, tmp_path, part, said):
+    workspace = taught.copy(tmp_path / 'workspace')
+    command = (TRAIN, *BRIEF, '--train_seed', '1', '--output_dir', tmp_path / 'run')
+    workspace.succeed(*command)
+    if part == 'weights':
+        path = weights_file(workspace.models / 'tiny')
+        state = torch.load(path)
+        torch.save({name: tensor + 1 for name, tensor in state.items()}, path)
+    else:
+        path = workspace.glue / 'MRPC' / ('train.tsv' if part == 'labels' else 'dev.tsv')
+        lines = path.read_text().splitlines(keepends=True)
+        if part == 'labels':
+            lines[1] = str(1 - int(lines[1][0])) + lines[1][1:]
+        path.write_text(''.join(lines if part == 'labels' else lines[:-1]))
+    refused = workspace.call(*command, '--resume')
+    assert refused.code == 2 and 'made otherwise: ' in refused.err and said in refused.err
+    assert 'has ended already' in workspace.succeed(*command, '--resume_anyway').out
+    record = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    record['inputs'] = {name: record['inputs'][name] for name in ('rows', 'load_model', 'teacher')}   # of an earlier version
+    (tmp_path / 'run' / 'run.json').write_text(json.dumps(record))
+    assert 'has ended already' in workspace.succeed(*command, '--resume').out
 
 
 def test_without_anything_to_resume_it_starts(taught, tmp_path):
