@@ -90,6 +90,8 @@ FLAGS = [
     Flag('eval_batch_size', int, 32, EVERY, 'rows of full length a batch of evaluation; of shorter rows it takes more'),
     Flag('learning_rate', float, 2e-5, FITTING, 'peak learning rate'),
     Flag('warmup_proportion', float, 0.1, FITTING, 'share of the steps over which the learning rate rises'),
+    Flag('dropout', none_or(float), None, FITTING,
+         "share of hidden states and attention weights dropped in training; None: the checkpoint's, usually 0.1"),
     Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),
     Flag('checkpoint_every', none_or(str), None, EVERY,
          'steps (200) or minutes (10m) between training states; None: kept when a signal stops the run'),
@@ -244,7 +246,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
     (('learning_rate', 'num_train_epochs', 'T'), lambda value: 0 < value < math.inf, 'a number above 0'),
     (('beta', 'loss_scale'), lambda value: 0 <= value < math.inf, 'a number from 0 on'),
     (('alpha',), lambda value: 0 <= value <= 1, 'from 0 to 1'),
-    (('warmup_proportion', 'holdout'), lambda value: 0 <= value < 1, 'from 0 to below 1'),
+    (('warmup_proportion', 'holdout', 'dropout'), lambda value: 0 <= value < 1, 'from 0 to below 1'),
     (('saving_criterion_acc', 'saving_criterion_loss'), math.isfinite, 'a finite number'),
     (('train_seed', 'PTP_seed', 'holdout_seed'), lambda value: 0 <= value < 2**63, 'from 0 to 2**63 - 1'),
 ]

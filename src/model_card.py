@@ -21,9 +21,9 @@ TEACHER = {'teacher': str, 'outputs': str, 'dev_acc': (int, float)}
 # Our metrics that the hub has a name for
 HUB_METRICS = {'acc': 'accuracy', 'f1': 'f1', 'mcc': 'matthews_correlation', 'pearson': 'pearsonr', 'spearmanr': 'spearmanr'}
 # Settings that the card tells: arguments of the run that are not None
-SETTINGS = ('model_type', 'num_train_epochs', 'train_batch_size', 'learning_rate', 'warmup_proportion', 'max_seq_length',
-            'alpha', 'T', 'beta', 'normalize_patience', 'fc_layer_idx', 'layer_initialization', 'freeze_layer', 'holdout',
-            'fold')
+SETTINGS = ('model_type', 'num_train_epochs', 'train_batch_size', 'learning_rate', 'warmup_proportion', 'dropout',
+            'max_seq_length', 'alpha', 'T', 'beta', 'normalize_patience', 'fc_layer_idx', 'layer_initialization',
+            'freeze_layer', 'holdout', 'fold')
 
 
 def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:

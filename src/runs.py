@@ -144,7 +144,13 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
                         f'{args.bert_model} are {config.vocab_size} x {config.hidden_size}')
     if problems:
         raise InputError('; '.join(problems))
-    return BertConfig.from_dict({**config.to_dict(), 'num_hidden_layers': layers, 'passes': passes, 'embedding_rank': rank})
+    return BertConfig.from_dict({**config.to_dict(), **dropout_probs(args.dropout), 'num_hidden_layers': layers,
+                                 'passes': passes, 'embedding_rank': rank})
+
+
+def dropout_probs(dropout: float | None) -> dict[str, float]:
+    """What --dropout replaces in a configuration."""
+    return {} if dropout is None else {'hidden_dropout_prob': dropout, 'attention_probs_dropout_prob': dropout}
 
 
 def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:

@@ -18,7 +18,7 @@ from src.evaluation import predict_logits, task_scores
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by, read_run
-from src.runs import Setup, set_up
+from src.runs import Setup, dropout_probs, set_up
 from src.utils import PRECISIONS, choose_device
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,8 @@ def load_run(folder: Path) -> SavedRun:
     args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
     task, setup = task_of_run(folder, record), setup_of(folder, record, args)
     tell_changes(task, str(folder))
-    shape = {**setup.config.to_dict(), 'num_hidden_layers': record['layers'], 'passes': record['passes'],
+    shape = {**setup.config.to_dict(), **dropout_probs(record['arguments'].get('dropout')),
+             'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
     config, files = BertConfig.from_dict(shape), best_saved(folder)
     config.check_room(files[0])

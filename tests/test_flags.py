@@ -12,7 +12,7 @@ SHARED = {'task': 'MRPC', 'task_config': None, 'teacher_hidden_layers': 12, 'loa
 FITTING = SHARED | {
     'train_type': 'ft', 'model_type': 'Original', 'student_hidden_layers': None, 'passes': None, 'embedding_rank': None,
     'saving_criterion_acc': 1.0, 'saving_criterion_loss': 0.0, 'output_dir': None, 'train_batch_size': 32,
-    'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
+    'learning_rate': 2e-5, 'warmup_proportion': 0.1, 'dropout': None, 'gradient_accumulation_steps': 1, 'log_every_step': 1,
     'num_train_epochs': 4.0, 'layer_initialization': None, 'freeze_layer': None, 'loss_scale': 0.0, 'eval_every': None,
     'holdout': 0.0, 'holdout_seed': 0, 'report_to': 'none'}
 DEFAULTS = {
@@ -34,7 +34,7 @@ OTHER = {
     'fc_layer_idx': ('1,3', [1, 3]), 'layer_initialization': ('2,4,6', [2, 4, 6]), 'freeze_layer': ('1', [1]),
     'eval_every': ('5', 5), 'precision': ('fp16', 'fp16'), 'loss_scale': ('128', 128.0),
     'holdout': ('0.1', 0.1), 'holdout_seed': ('3', 3), 'fold': ('2/5', '2/5'), 'checkpoint_every': ('10m', '10m'),
-    'embedding_rank': ('64', 64),
+    'embedding_rank': ('64', 64), 'dropout': ('0', 0.0),
     'report_to': ('tensorboard', 'tensorboard'),
 }
 
@@ -218,6 +218,8 @@ def test_published_settings_of_bert_base():
     ('--student_hidden_layers 2 --layer_initialization 1,2,3', ['--layer_initialization', '3', '2']),
     ('--student_hidden_layers 2 --freeze_layer 3', ['--freeze_layer', '3', '2']),
     ('--passes 0,1', ['--passes', '0,1']),
+    ('--dropout 1', ['--dropout', '1.0', 'from 0 to below 1']),
+    ('--dropout=-0.1', ['--dropout', '-0.1']),
     ('--holdout 1', ['--holdout', '1.0', 'from 0 to below 1']),
     ('--holdout=-0.1', ['--holdout', '-0.1', 'from 0 to below 1']),
     ('--holdout nan', ['--holdout', 'nan', 'from 0 to below 1']),

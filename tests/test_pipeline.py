@@ -22,6 +22,7 @@ from src.evaluation import predict_logits, scores
 from src.grid import parse_axes, parse_fixed
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.nli_data_processing import compute_metrics, find_task
+from src.saved_runs import load_run
 from src.teacher_outputs import TeacherOutputs
 
 PTP_FILE = '<the file that PTP.py wrote>'
@@ -348,6 +349,27 @@ def test_drawn_seed_is_recorded_and_repeats_the_run(taught):
     assert drawn['seed'] != other['seed'] and drawn['arguments']['train_seed'] is None
     again = trained(taught, 'again', '--num_train_epochs', 0.5, '--train_seed', drawn['seed'])
     assert same(weights(drawn), weights(again))
+
+
+@pytest.mark.parametrize('script, seed', [(TRAIN, '--train_seed'), (PTP, '--PTP_seed')])
+def test_dropout_by_flag_is_dropout_by_configuration(taught, tmp_path, script, seed):
+    other = taught.copy(tmp_path / 'workspace')
+    path = other.models / 'tiny' / 'bert_config.json'
+    path.write_text(json.dumps(read_json(path) | {'hidden_dropout_prob': 0.3, 'attention_probs_dropout_prob': 0.3}))
+    flags = ('--num_train_epochs', 1, seed, 1)
+    by_flag = trained(taught, 'by_flag', *flags, '--dropout', 0.3, script=script)
+    by_configuration = trained(other, 'by_configuration', *flags, script=script)
+    usual = trained(taught, 'usual', *flags, script=script)
+    files = [next(record['folder'].glob('*.encoder.pkl')) for record in (by_flag, by_configuration, usual)]
+    by_flag, by_configuration, usual = map(read_state_dict, files)
+    assert same(by_flag, by_configuration) and not same(by_flag, usual)
+
+
+def test_a_runs_model_has_the_dropout_that_it_was_trained_with(taught):
+    record = trained(taught, 'no_dropout', '--num_train_epochs', 0.5, '--train_seed', 1, '--dropout', 0)
+    config = load_run(record['folder']).model.config
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0, 0)
+    assert BertConfig.from_json_file(taught.models / 'tiny' / 'bert_config.json').hidden_dropout_prob == 0.1
 
 
 def test_accumulation_gives_the_same_losses(make_workspace):
