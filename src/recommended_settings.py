@@ -33,7 +33,7 @@ def _kd(learning_rate: float, T: float, alpha: float) -> dict[str, float]:
 RECOMMENDED: dict[str, dict[str, dict[str | None, dict[str, Any]]]] = {
     'minilm-l6': {
         'ft': {None: {'learning_rate': 2e-5, 'num_train_epochs': 5.0},
-               'mrpc': {'learning_rate': 2e-5, 'num_train_epochs': 5.0, 'eval_every': 2, 'dropout': 0.0}},
+               'mrpc': {'learning_rate': 2e-5, 'num_train_epochs': 5.0, 'eval_every': 6, 'dropout': 0.0}},
         'ptp': {None: {'learning_rate': 1e-5, 'num_train_epochs': 1.0}},
         'kd': {None: {'learning_rate': 5e-5, 'num_train_epochs': 6.0}},
         'pkd': {None: {'learning_rate': 5e-5, 'num_train_epochs': 6.0},
