@@ -18,7 +18,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
 from src.data_processing import TokenizedSplit, hold_out, load_split
 from src.evaluation import scores
-from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds
+from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
 from src.runs import (
     build_model,
     divide,
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if task.labels is None:
         raise InputError(f'--task {task.name}: PTP asks whether predictions are right or wrong, which has no meaning in '
                          'regression; train the student with NLI_KD_training.py at once')
+    thresholds_said(task, args.ptp_threshold)      # what is wrong with the table is told before anything is read
     setup = set_up(args)
     find_inputs(args, task, setup)
     folder = run_folder(args, task)

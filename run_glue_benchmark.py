@@ -23,7 +23,8 @@ failed; the table has their errors.
 summary makes of results.csv: means and spreads over seeds, differences to PKD paired by seed, a chart; with --best the
 settings that the scores have chosen, too.
 
-evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets.
+evaluate prints, and saves as CSV, the dev scores of each run's best saved model, a row for each of MNLI's two dev sets. A
+run that it finds and cannot read is left out with a warning; one that --runs names stops it.
 submit writes test predictions (where --runs names none, of the best run of each task by its metric on dev, or on the
 holdout where all its runs have the same; compare's students whose weights it kept are among them) as MRPC.tsv, MNLI-m.tsv,
 ... and one zip, into data/outputs/predictions; a model of MNLI predicts MNLI-mm and the diagnostic set (AX) too. Of these
@@ -259,12 +260,13 @@ def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
     rows, output_dir = [], args.output_dir
     for folder in from_main(chosen_runs, args):
-        with nullcontext() if args.runs else leaving_out_unreadable(folder):
+        # Several processes would have to agree on what to leave out
+        with nullcontext() if args.runs or world_size() > 1 else leaving_out_unreadable(folder):
             run = load_run(folder)
             rows += [{'task': task.name, 'run': name_of(folder), 'seed': run.record['seed'], **run.dev_scores(task)}
                      for task in (run.task, *also_served(run.task, 'dev'))]
     if not rows:
-        raise InputError('--runs: none of the runs found could be read')
+        raise InputError(f'none of the runs found ({len(chosen_runs(args))}) could be read; name one with --runs')
     table = pd.DataFrame(rows)
     if is_main():
         with replace_file(output_dir / 'dev_scores.csv') as temporary:

@@ -126,7 +126,7 @@ def chosen_columns(args: argparse.Namespace, task: GlueTask) -> Layout:
     if names != wanted:
         raise InputError(f'{" and ".join(names)}: {model} needs {" and ".join(wanted)}')
     columns = [value for value in (args.text_a, args.text_b) if value]
-    if len(set(columns)) < len(columns):
+    if len({int(value) if value.isdecimal() else value.lower() for value in columns}) < len(columns):
         raise InputError(f'--text_a {args.text_a} --text_b {args.text_b}: name two different columns')
     positions = [value.isdecimal() for value in columns]
     if len(set(positions)) > 1:

@@ -29,8 +29,8 @@ SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once
 
 COMMON = ['--bert_model=minilm-l6']
 # Dropout is the checkpoint's, as it was before the recommended settings of fine-tuning on MRPC did without
-EVERY_25 = ['--set', 'eval_every=25', 'teacher.eval_every=25', 'dropout=None', 'teacher.dropout=None']
-MRPC, RTE = ['--tasks=MRPC', *EVERY_25], ['--tasks=RTE', *EVERY_25]
+OF_SMALL_TASKS = ['--set', 'eval_every=25', 'teacher.eval_every=25', 'dropout=None', 'teacher.dropout=None']
+MRPC, RTE = ['--tasks=MRPC', *OF_SMALL_TASKS], ['--tasks=RTE', *OF_SMALL_TASKS]
 HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
 CLAIM = ['--methods=pkd,sps,sps+ptp']

@@ -25,7 +25,7 @@ def wiring(model_type: str, num_hidden_layers: int) -> list[list] | None:
         return None
     layers = list(range(num_hidden_layers))
     repeated = REPEATED_LAYERS.get(num_hidden_layers, layers)
-    if not set(repeated) <= set(layers):
+    if not isinstance(repeated, list | tuple) or not all(type(layer) is int and layer in layers for layer in repeated):
         raise InputError(f'REPEATED_LAYERS in {__file__}: {num_hidden_layers}: {repeated}; must be layers from 0 to '
                          f'{num_hidden_layers - 1}')
     return [[layer, False] for layer in layers] + [[layer, exchanged] for layer in repeated]

@@ -93,11 +93,11 @@ class Layout:
         return positions, bool(self.header)
 
     def _check_once(self, file: str | Path, header: Row) -> None:
-        names = [cell.strip().lower() for cell in header.cells]
-        twice = [column.name for column in self.columns if names.count(column.name.lower()) > 1]
+        wanted, names = {column.name.lower() for column in self.columns}, [cell.strip().lower() for cell in header.cells]
+        twice = [cell for cell, name in zip(header.cells, names, strict=True) if name in wanted and names.count(name) > 1]
         if twice:
-            raise bad_row(file, header.line, f'expected each of the columns {self.names} once, found {", ".join(twice)} '
-                                             'more than once')
+            raise bad_row(file, header.line, f'expected each of the columns {self.names} once, in whatever case, found '
+                                             f'{", ".join(twice)}')
 
     @property
     def names(self) -> str:
@@ -502,11 +502,7 @@ def ptp_thresholds(task_name: str, override: str | None, confidence: np.ndarray,
     task = find_task(task_name)
     if task.output_mode == 'regression':
         raise InputError(f'--task {task.name} is regression: PTP needs predictions that are right or wrong')
-    given = parse_ptp_threshold(override)
-    medians = override is not None and given is None
-    thresholds = [None, None] if medians else list(published_thresholds(task))
-    for number, value in enumerate(given or ()):
-        thresholds[number] = thresholds[number] if value is None else value
+    thresholds = thresholds_said(task, override)
     confidence, correct = _ptp_rows(confidence, correct)
     if None in thresholds and not confidence.size:
         raise InputError('--ptp_threshold median: there are no rows to take a median of')
@@ -519,13 +515,26 @@ def published_thresholds(task: GlueTask) -> tuple[float | None, float | None]:
     """(t1, t2) of the task's own definition or of PTP_THRESHOLDS; None where the medians hold."""
     if task.ptp_thresholds:
         return task.ptp_thresholds
-    for name, values in PTP_THRESHOLDS.items():
-        if SPELLINGS.get(name.lower()) is task:           # in any spelling
-            if not are_thresholds(values):
-                raise InputError(f'PTP_THRESHOLDS in {__file__}: {name!r} is {values!r}; must be (t1, t2), two numbers '
-                                 'from 0 to 1')
-            return tuple(values)
+    names = [name for name in PTP_THRESHOLDS if SPELLINGS.get(name.lower()) is task]           # in any spelling
+    if len(names) > 1:
+        raise InputError(f'PTP_THRESHOLDS in {__file__}: {" and ".join(map(repr, names))} are one task; leave one of them')
+    for name in names:
+        if not are_thresholds(PTP_THRESHOLDS[name]):
+            raise InputError(f'PTP_THRESHOLDS in {__file__}: {name!r} is {PTP_THRESHOLDS[name]!r}; must be (t1, t2), two '
+                             'numbers from 0 to 1')
+        return tuple(PTP_THRESHOLDS[name])
     return None, None
+
+
+def thresholds_said(task: GlueTask, override: str | None) -> tuple[float | None, float | None]:
+    """(t1, t2) of --ptp_threshold and, what it leaves open, of the task; None where the medians hold."""
+    given = parse_ptp_threshold(override)
+    if override is not None and given is None:
+        return None, None
+    if given is None:
+        return published_thresholds(task)
+    t1, t2 = given
+    return t1, published_thresholds(task)[1] if t2 is None else t2
 
 
 def are_thresholds(values: Any) -> bool:

@@ -14,6 +14,8 @@ from src.training_state import STATE_FILE, differences, read_state
 logger = logging.getLogger(__name__)
 
 # What run.json and a new call must have in common for the run to be the one that is asked for
+# Of `inputs`, what earlier versions' records say nothing of
+NEW_INPUTS = ('constants', 'labels', 'dev_rows', 'dev_labels', 'pretrained_weights', 'cls_checkpoint')
 OF_A_FINISHED_RUN = ('script', 'arguments', 'inputs', 'seed')
 
 
@@ -42,8 +44,9 @@ def finished_run(args: argparse.Namespace, folder: Path, made_by: dict) -> dict 
     """The record of a folder's run where --resume finds that it has ended, and says so. InputError where it is another."""
     run = read_run(folder) if args.resume else None
     if run is not None:
-        known = run.get('inputs', {})          # an earlier version's record tells of fewer
-        made_by = made_by | {'inputs': {name: value for name, value in made_by['inputs'].items() if name in known}}
+        known = run.get('inputs', {})
+        made_by = made_by | {'inputs': {name: value for name, value in made_by['inputs'].items()
+                                        if name in known or name not in NEW_INPUTS}}
         check_same(args, f'the finished run in {folder}', {name: run.get(name) for name in OF_A_FINISHED_RUN},
                {name: made_by[name] for name in OF_A_FINISHED_RUN})
         logger.info('--resume: the run in %s has ended already; nothing is changed', folder)

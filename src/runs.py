@@ -116,12 +116,11 @@ def constants_used(args: argparse.Namespace, task: GlueTask) -> dict[str, list]:
     if args.student_hidden_layers and not args.passes:
         used['REPEATED_LAYERS'] = wiring(args.model_type, args.student_hidden_layers)
     if 'PTP_seed' in args and not task.ptp_thresholds:
-        t1, t2 = published_thresholds(task)
         given = parse_ptp_threshold(args.ptp_threshold)
         if args.ptp_threshold is None:
-            used['PTP_THRESHOLDS'] = [t1, t2]
+            used['PTP_THRESHOLDS'] = [*published_thresholds(task)]
         elif given and given[1] is None:
-            used['PTP_THRESHOLDS'] = [None, t2]
+            used['PTP_THRESHOLDS'] = [None, published_thresholds(task)[1]]
     return {name: value for name, value in used.items() if value not in (None, [None, None])}
 
 
@@ -203,9 +202,8 @@ def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
 
 def input_marks(args: argparse.Namespace, setup: Setup, task: GlueTask, train: TokenizedSplit, dev: TokenizedSplit,
                 teacher: TeacherOutputs | None) -> dict:
-    """What made a run, beside its flags: hashes of its rows, its starting weights and its teacher, and constants.
-
-    train, dev: with the task's own labels."""
+    """What made a run, beside its flags: hashes of its rows and labels, of the encoder and the head that it starts from and
+    of its teacher; constants. train, dev: with the task's own labels."""
     of_train, of_dev = train.identity(), dev.identity()
     start = sha256_of(start_file(args, setup, task))
     return {'rows': of_train['order of rows'], 'labels': of_train['labels'],
@@ -234,7 +232,9 @@ def teacher_folder(task: GlueTask, layers: int) -> Path:
 
 
 def teachers_of_other_sizes(task: GlueTask, layers: int) -> str:
-    """What a message that there is no teacher of so many layers adds: those that there are."""
+    """What a message that files are missing adds where there is no teacher of so many layers: those that there are."""
+    if any(teacher_folder(task, layers).glob('BERT.encoder*.pkl')):
+        return ''
     folders = teacher_folder(task, layers).parent.glob('teacher_*layer')
     found = sorted({int(match[1]) for folder in folders if (match := re.fullmatch(r'teacher_(\d+)layer', folder.name))
                     and any(folder.glob('BERT.encoder*.pkl'))} - {layers})

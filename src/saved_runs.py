@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # What is used of run.json, and of which kind it is: to choose among runs, and to load one
 CHOOSING = {'task': str, 'metric': str, 'arguments.holdout': (int, float), 'arguments.holdout_seed': int}
-LOADING = {'precision': str, 'layers': int, 'passes': list, 'arguments.task': str, 'arguments.bert_model': str,
+LOADING = {'seed': int, 'precision': str, 'layers': int, 'passes': list, 'arguments.task': str, 'arguments.bert_model': str,
            'arguments.max_seq_length': int, 'arguments.eval_batch_size': int}
 OF_CHECKPOINT = {'checkpoint.folder': str, 'checkpoint.tokenizer': str}        # earlier versions' records say nothing of it
 
@@ -94,7 +94,10 @@ def load_run(folder: Path) -> SavedRun:
     shape = {**setup.config.to_dict(), **dropout_probs(record['arguments'].get('dropout')),
              'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
-    config, files = BertConfig.from_dict(shape), best_saved(folder)
+    try:
+        config, files = BertConfig.from_dict(shape), best_saved(folder)
+    except InputError as error:
+        raise InputError(f'{folder / "run.json"}: {error}') from None
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
@@ -182,7 +185,7 @@ def best_runs(folders: list[Path]) -> list[Path]:
             task = task_of_run(folder, record)
             records.setdefault((frozenset((task.name, *task.also)), *task.marks), {})[folder] = record
     if not records:
-        raise InputError(f'none of the {len(folders)} runs found could be read; name one with --runs')
+        raise InputError(f'none of the runs found ({len(folders)}) could be read; name one with --runs')
     return [_best_run(of_one_set) for of_one_set in records.values()]
 
 

@@ -2,6 +2,7 @@
 import json
 import pickle
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -314,6 +315,12 @@ def test_teacher_that_is_not_there(spoilt):
 def test_teachers_of_other_sizes_are_named_where_there_is_none(sound, script, flags):
     message = refused(sound, script, *flags, '--teacher_hidden_layers', 12)
     assert message.endswith('; there are teachers of other sizes: --teacher_hidden_layers 2')
+
+
+def test_a_teacher_that_is_there_is_not_said_to_be_of_another_size(spoilt):
+    shutil.copytree(spoilt.teacher_folder(), spoilt.teacher_folder(3))
+    spoilt.result_file().unlink()
+    assert 'other sizes' not in refused(spoilt, TRAIN, *KD)
 
 
 def test_teacher_of_another_depth(sound):

@@ -30,7 +30,8 @@ FILES = {'config.json', 'model.safetensors', 'vocab.txt', 'tokenizer.json', 'tok
          'special_tokens_map.json', 'README.md'}
 TASKS = {'MRPC': (TRAIN, '--student_hidden_layers', 2, '--model_type', 'SPS'), 'CoLA': (TRAIN, '--student_hidden_layers', 1),
          'STS-B': (TRAIN, '--student_hidden_layers', 1, '--model_type', 'SPS'),
-         'MNLI': (TRAIN, '--student_hidden_layers', 2, '--passes', '2,1x,2', '--holdout', 0.2, '--embedding_rank', 5)}
+         'MNLI': (TRAIN, '--student_hidden_layers', 2, '--passes', '2,1x,2', '--holdout', 0.2, '--embedding_rank', 5,
+                  '--dropout', 0.2)}
 WIRINGS = [(model_type, layers) for model_type in ('Original', 'SPS', 'SPS_no_shuffle') for layers in range(1, 7)]
 WIRINGS += [('1,2,2x,1', 2), ('3x,1,3', 3), ('1x', 1)]
 
@@ -259,7 +260,7 @@ def test_the_card_is_what_the_hub_reads(runs, exported):
     ('CoLA', ['A BERT of 1 layers', '| wiring | 1 |', '| model_type | Original |']), ('STS-B', ['a score']),
     ('MNLI', ['2,1x,2', 'chosen by its score on holdout', '|  | holdout | dev |',
               'labels contradiction, entailment, neutral', 'a wiring of its own', '| embedding_rank | 5 |',
-              'a product of two matrices, of rank 5'])])
+              '| dropout | 0.2 |', 'a product of two matrices, of rank 5'])])
 def test_what_the_card_tells(runs, exported, task, words):
     text = (exported[task] / 'README.md').read_text()
     assert all(word in text for word in words), [word for word in words if word not in text]

@@ -64,6 +64,13 @@ def test_a_run_that_cannot_be_read_is_left_out_unless_it_is_named(trained, tmp_p
         assert len(pd.read_csv(tmp_path / 'dev_scores.csv')) == 4
         outcome = trained.call(BENCHMARK, '--mode', 'evaluate', '--runs', folder, gone, '--output_dir', tmp_path)
         assert outcome.code == 2 and '/moved/b.tsv is missing' in outcome.err
+        arguments = {**record['arguments'], 'dropout': 'high'}
+        (gone / 'run.json').write_text(json.dumps({**record, 'arguments': arguments}))
+        outcome = trained.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path)
+        assert f"left out: {gone / 'run.json'}: hidden_dropout_prob" in outcome.out
+        (gone / 'run.json').write_text(json.dumps({name: value for name, value in record.items() if name != 'seed'}))
+        outcome = trained.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path)
+        assert f"left out: {gone / 'run.json'}" in outcome.out and 'seed missing' in outcome.out
         (gone / 'run.json').write_text('{"task": ')
         outcome = trained.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'submit')
         assert f'warning: the run in {gone} is left out: {gone / "run.json"}' in outcome.out

@@ -161,10 +161,10 @@ def test_wiring(model_type, layers):
     assert wiring(model_type, layers) == passes_of(WIRINGS[model_type, layers])
 
 
-@pytest.mark.parametrize('repeated', [[3], [-1], [0, 7]])
+@pytest.mark.parametrize('repeated', [[3], [-1], [0, 7], 2, None, [[1]], [1.0], [True]])
 def test_wiring_by_a_table_edited_wrongly(monkeypatch, repeated):
     monkeypatch.setitem(modeling.REPEATED_LAYERS, 3, repeated)
-    with pytest.raises(InputError, match=r'REPEATED_LAYERS in .*modeling\.py: 3: \[.*\]; must be layers from 0 to 2'):
+    with pytest.raises(InputError, match=r'REPEATED_LAYERS in .*modeling\.py: 3: .*; must be layers from 0 to 2'):
         wiring('SPS', 3)
     assert wiring('Original', 3) is None and len(wiring('SPS', 2)) == 4
 

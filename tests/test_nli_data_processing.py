@@ -279,7 +279,7 @@ def test_a_test_file_needs_its_header_or_the_index(tmp_path):
 
 def test_a_header_that_names_a_column_twice_is_refused(tmp_path):
     write(tmp_path, 'train.tsv', 'index\tsentence1\tsentence2\tSentence1\tlabel\n0\ta\tb\tc\tentailment\n')
-    with pytest.raises(InputError, match=r"train.tsv, line 1: expected each of the columns .* once, found sentence1 more"):
+    with pytest.raises(InputError, match=r'train.tsv, line 1: expected each of the .* once, .* found sentence1, Sentence1'):
         read('RTE', 'train', tmp_path)
     write(tmp_path, 'train.tsv', 'index\tsentence1\tsentence2\tindex\tlabel\n0\ta\tb\tc\tentailment\n')
     assert read('RTE', 'train', tmp_path)[0].text_b == 'b'           # one that nobody reads may
@@ -456,6 +456,17 @@ def test_a_threshold_edited_wrongly_is_told_of(monkeypatch, values):
     assert str(error.value) == (f"PTP_THRESHOLDS in {nli.__file__}: 'SST2' is {values!r}; must be (t1, t2), two numbers "
                                 'from 0 to 1')
     assert nli.published_thresholds(nli.find_task('RTE')) == (.8, .6)       # of other tasks nothing is asked
+    rows = np.array([.5]), np.array([True])
+    assert ptp_thresholds('SST-2', '.9,.7', *rows) == (.9, .7)              # nor where the flag says both
+    assert ptp_thresholds('SST-2', 'median', *rows) == (.5, .5)
+    with pytest.raises(InputError, match='PTP_THRESHOLDS'):
+        ptp_thresholds('SST-2', '.9', *rows)
+
+
+def test_a_task_of_two_rows_of_thresholds_is_told_of(monkeypatch):
+    monkeypatch.setitem(nli.PTP_THRESHOLDS, 'SST2', (.5, .4))
+    with pytest.raises(InputError, match="'sst-2' and 'SST2' are one task; leave one of them"):
+        nli.published_thresholds(nli.find_task('SST-2'))
 
 
 @without_limits

@@ -228,7 +228,8 @@ def test_columns(runs, tmp_path):
     ((), "x.tsv, line 1: expected a header with '#1 String', '#2 String', divided by tabs, found 'p\\tq'; name "
          'the columns with --text_a and --text_b, or the kind of file with --input_format'),
     (('--input_format', 'csv'), "'#1 String', '#2 String', divided by commas, found 'p\\tq'"),
-    (('--text_a', 'p', '--text_b', 'p'), '--text_a p --text_b p: name two different columns'),
+    (('--text_a', 'p', '--text_b', 'P'), '--text_a p --text_b P: name two different columns'),
+    (('--text_a', '1', '--text_b', '01', '--header', 'yes'), 'name two different columns'),
     (('--text_a', 'p', '--text_b', 'z'), "expected a header with 'p', 'z'"),
     (('--text_a', 'p'), '--text_a: the model of'), (('--text_b', 'p'), 'needs --text_a and --text_b'),
     (('--text_a', 'p', '--text_b', '1'), 'name both by words'),

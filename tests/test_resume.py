@@ -421,21 +421,24 @@ def test_a_finished_run_is_left_alone(taught, tmp_path):
 
 @pytest.mark.parametrize('part, said', [
     ('labels', 'the hash of labels was '), ('dev', 'the hash of dev_rows was '),
-    ('weights', 'the hash of pretrained_weights was ')])
+    ('dev_labels', 'made otherwise: the hash of dev_labels was '), ('weights', 'the hash of pretrained_weights was '),
+    ('head', 'the hash of cls_checkpoint was ')])
 def test_a_finished_run_of_other_files_is_told_of(taught, tmp_path, part, said):
     workspace = taught.copy(tmp_path / 'workspace')
     command = (TRAIN, *BRIEF, '--train_seed', '1', '--output_dir', tmp_path / 'run')
+    head = workspace.teacher_folder() / 'BERT.cls.pkl'
+    command += ('--cls_checkpoint', head) if part == 'head' else ()
     workspace.succeed(*command)
-    if part == 'weights':
-        path = weights_file(workspace.models / 'tiny')
-        state = torch.load(path)
+    if part in ('weights', 'head'):
+        path = head if part == 'head' else weights_file(workspace.models / 'tiny')
+        state = read_state_dict(path)
         torch.save({name: tensor + 1 for name, tensor in state.items()}, path)
     else:
         path = workspace.glue / 'MRPC' / ('train.tsv' if part == 'labels' else 'dev.tsv')
         lines = path.read_text().splitlines(keepends=True)
-        if part == 'labels':
+        if part.endswith('labels'):
             lines[1] = str(1 - int(lines[1][0])) + lines[1][1:]
-        path.write_text(''.join(lines if part == 'labels' else lines[:-1]))
+        path.write_text(''.join(lines[:-1] if part == 'dev' else lines))
     refused = workspace.call(*command, '--resume')
     assert refused.code == 2 and 'made otherwise: ' in refused.err and said in refused.err
     assert 'has ended already' in workspace.succeed(*command, '--resume_anyway').out
@@ -443,6 +446,8 @@ def test_a_finished_run_of_other_files_is_told_of(taught, tmp_path, part, said):
     record['inputs'] = {name: record['inputs'][name] for name in ('rows', 'load_model', 'teacher')}   # of an earlier version
     (tmp_path / 'run' / 'run.json').write_text(json.dumps(record))
     assert 'has ended already' in workspace.succeed(*command, '--resume').out
+    (tmp_path / 'run' / 'run.json').write_text(json.dumps(record | {'inputs': {}}))           # what every version tells
+    assert 'the hash of rows was None' in workspace.call(*command, '--resume').err
 
 
 def test_without_anything_to_resume_it_starts(taught, tmp_path):
