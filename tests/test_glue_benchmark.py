@@ -9,6 +9,7 @@ import pytest
 from conftest import write_task
 
 import envs
+import run_glue_benchmark
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.nli_data_processing import find_task
 from src.saved_runs import finished_runs
@@ -49,7 +50,7 @@ def test_evaluate_scores_as_the_training_did(trained, tmp_path):
             == {metric: value for metric, value in record['dev_best'].items() if metric != 'global_step'}
 
 
-def test_a_run_that_cannot_be_read_is_left_out_unless_it_is_named(trained, tmp_path):
+def test_a_run_that_cannot_be_read_is_left_out_unless_it_is_named(trained, tmp_path, monkeypatch):
     folder = next(folder for folder in runs(trained) if 'STS-B' in str(folder))
     record = json.loads((folder / 'run.json').read_text())
     own = {'file': '/moved/task.json', 'name': 'gone', 'train': 'a.tsv', 'dev': 'b.tsv', 'header': True,
@@ -72,6 +73,9 @@ def test_a_run_that_cannot_be_read_is_left_out_unless_it_is_named(trained, tmp_p
         outcome = trained.succeed(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path)
         assert f"left out: {gone / 'run.json'}" in outcome.out and 'seed missing' in outcome.out
         (gone / 'run.json').write_text('{"task": ')
+        with monkeypatch.context() as patch:              # of several processes one may have seen the error, another not
+            patch.setattr(run_glue_benchmark, 'world_size', lambda: 2)
+            assert trained.call(BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path).code == 2
         outcome = trained.succeed(BENCHMARK, '--mode', 'submit', '--output_dir', tmp_path / 'submit')
         assert f'warning: the run in {gone} is left out: {gone / "run.json"}' in outcome.out
     finally:
