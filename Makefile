@@ -9,8 +9,9 @@ CHECKPOINT := data/models/minilm-l6/model.safetensors
 demo: .venv/installed $(CHECKPOINT)
 	PEAKD_MODELS= $(BIN)/python scripts/demo.py
 
+# Two processes, for tests compute on one core; a file's tests stay together, as they share what its fixtures have trained
 test: .venv/installed-test $(CHECKPOINT) lint
-	PEAKD_MODELS= $(BIN)/python -m pytest
+	PEAKD_MODELS= $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

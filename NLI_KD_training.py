@@ -34,11 +34,10 @@ from src.runs import (
     settings,
     student_config,
     student_folder,
-    teacher_folder,
     tell_other_run,
     train_and_record,
 )
-from src.teacher_outputs import TeacherOutputs
+from src.teacher_outputs import TeacherOutputs, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script
 

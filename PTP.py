@@ -32,11 +32,10 @@ from src.runs import (
     set_up,
     settings,
     student_config,
-    teacher_folder,
     tell_other_run,
     train_and_record,
 )
-from src.teacher_outputs import TeacherOutputs, confidence_and_correct
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script
 

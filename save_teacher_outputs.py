@@ -34,17 +34,8 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import (
-    Setup,
-    check_plain,
-    check_same_labels,
-    check_same_tokenizer,
-    set_up,
-    teacher_folder,
-    teacher_marks,
-    teachers_of_other_sizes,
-)
-from src.teacher_outputs import result_file
+from src.runs import Setup, check_plain, check_same_labels, check_same_tokenizer, set_up, teacher_marks
+from src.teacher_outputs import result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)

@@ -35,12 +35,11 @@ from src.runs import (  # noqa: E402
     open_teacher,
     recorded_arguments,
     set_up,
-    teacher_folder,
     teacher_marks,
 )
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
-from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file  # noqa: E402
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file, teacher_folder  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1

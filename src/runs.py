@@ -3,7 +3,6 @@ import argparse
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,7 @@ from src.resuming import command_to_resume, earlier_seed, finished_run, state_to
 from src.run_lock import only_one
 from src.run_log import chosen_by, parse_report_to, read_run, write_run
 from src.stopping import Stopped, signals_held
-from src.teacher_outputs import TeacherOutputs, result_file
+from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
 from src.training import Settings, Trainer
 from src.training_state import NEUTRAL, code_marks, flat
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
@@ -224,21 +223,6 @@ def start_file(args: argparse.Namespace, setup: Setup, task: GlueTask) -> Path:
 def head_file(args: argparse.Namespace, task: GlueTask) -> Path:
     """The head that --cls_checkpoint names, looked for as --load_model's encoder is."""
     return find_checkpoint('cls_checkpoint', args.cls_checkpoint, checkpoint_places(args, task))
-
-
-def teacher_folder(task: GlueTask, layers: int) -> Path:
-    """Folder of a task's teacher, of its results' neighbours and of the PTP encoders learnt from it."""
-    return envs.HOME_OUTPUT_FOLDER / task.name / f'teacher_{layers}layer'
-
-
-def teachers_of_other_sizes(task: GlueTask, layers: int) -> str:
-    """What a message that files are missing adds where there is no teacher of so many layers: those that there are."""
-    if any(teacher_folder(task, layers).glob('BERT.encoder*.pkl')):
-        return ''
-    folders = teacher_folder(task, layers).parent.glob('teacher_*layer')
-    found = sorted({int(match[1]) for folder in folders if (match := re.fullmatch(r'teacher_(\d+)layer', folder.name))
-                    and any(folder.glob('BERT.encoder*.pkl'))} - {layers})
-    return f'; there are teachers of other sizes: --teacher_hidden_layers {" or ".join(map(str, found))}' if found else ''
 
 
 def given_folder(args: argparse.Namespace) -> Path | None:

@@ -18,6 +18,7 @@ import json
 import math
 import mmap
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -54,6 +55,21 @@ def result_file(task: GlueTask, teacher_layers: int, patient: bool) -> Path:
     kind = 'patient' if patient else 'normal'
     name = f'{task.name}_{kind}_kd_teacher_{teacher_layers}layer_result_summary.pkl'
     return envs.HOME_OUTPUT_FOLDER / task.name / name
+
+
+def teacher_folder(task: GlueTask, layers: int) -> Path:
+    """Folder of a task's teacher, of its results' neighbours and of the PTP encoders learnt from it."""
+    return envs.HOME_OUTPUT_FOLDER / task.name / f'teacher_{layers}layer'
+
+
+def teachers_of_other_sizes(task: GlueTask, layers: int) -> str:
+    """What a message that files are missing adds where there is no teacher of so many layers: those that there are."""
+    if any(teacher_folder(task, layers).glob('BERT.encoder*.pkl')):
+        return ''
+    folders = teacher_folder(task, layers).parent.glob('teacher_*layer')
+    found = sorted({int(match[1]) for folder in folders if (match := re.fullmatch(r'teacher_(\d+)layer', folder.name))
+                    and any(folder.glob('BERT.encoder*.pkl'))} - {layers})
+    return f'; there are teachers of other sizes: --teacher_hidden_layers {" or ".join(map(str, found))}' if found else ''
 
 
 class ResultWriter:
