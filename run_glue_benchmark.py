@@ -258,15 +258,15 @@ def name_of(folder: Path) -> str:
 
 def evaluate(args: argparse.Namespace, _) -> None:
     """Dev scores of runs, a row for each dev set that a run's model serves, printed and saved as dev_scores.csv."""
-    rows, output_dir = [], args.output_dir
-    for folder in from_main(chosen_runs, args):
+    rows, output_dir, folders = [], args.output_dir, from_main(chosen_runs, args)
+    for folder in folders:
         # Several processes would have to agree on what to leave out
         with nullcontext() if args.runs or world_size() > 1 else leaving_out_unreadable(folder):
             run = load_run(folder)
             rows += [{'task': task.name, 'run': name_of(folder), 'seed': run.record['seed'], **run.dev_scores(task)}
                      for task in (run.task, *also_served(run.task, 'dev'))]
     if not rows:
-        raise InputError(f'none of the runs found ({len(chosen_runs(args))}) could be read; name one with --runs')
+        raise InputError(f'none of the runs found ({len(folders)}) could be read; name one with --runs')
     table = pd.DataFrame(rows)
     if is_main():
         with replace_file(output_dir / 'dev_scores.csv') as temporary:

@@ -518,12 +518,13 @@ def published_thresholds(task: GlueTask) -> tuple[float | None, float | None]:
     names = [name for name in PTP_THRESHOLDS if SPELLINGS.get(name.lower()) is task]           # in any spelling
     if len(names) > 1:
         raise InputError(f'PTP_THRESHOLDS in {__file__}: {" and ".join(map(repr, names))} are one task; leave one of them')
-    for name in names:
-        if not are_thresholds(PTP_THRESHOLDS[name]):
-            raise InputError(f'PTP_THRESHOLDS in {__file__}: {name!r} is {PTP_THRESHOLDS[name]!r}; must be (t1, t2), two '
-                             'numbers from 0 to 1')
-        return tuple(PTP_THRESHOLDS[name])
-    return None, None
+    if not names:
+        return None, None
+    values = PTP_THRESHOLDS[names[0]]
+    if not are_thresholds(values):
+        raise InputError(f'PTP_THRESHOLDS in {__file__}: {names[0]!r} is {values!r}; must be (t1, t2), two numbers '
+                         'from 0 to 1')
+    return tuple(values)
 
 
 def thresholds_said(task: GlueTask, override: str | None) -> tuple[float | None, float | None]:
