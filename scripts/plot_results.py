@@ -34,7 +34,8 @@ from src.plots import plot_agreement, plot_attention, plot_confidence, plot_cost
 from src.runs import open_teacher  # noqa: E402
 from src.saved_runs import SavedRun, load_run  # noqa: E402
 from src.summary import KINDS as SCORES  # noqa: E402
-from src.summary import make_summaries, shown  # noqa: E402
+from src.summary import make_summaries  # noqa: E402
+from src.summary import panels as panels_of  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, confidence, confidence_and_correct  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
@@ -194,7 +195,7 @@ def table_flags(parser: Parser) -> None:
 
 def panels(args: argparse.Namespace) -> dict:
     """What tables have to draw, by task."""
-    return shown(make_summaries([path.expanduser() for path in args.results]), args.scores).panels()
+    return panels_of(make_summaries([path.expanduser() for path in args.results]), args.scores)
 
 
 def scores(args: argparse.Namespace, paths: list[Path]) -> None:

@@ -29,7 +29,8 @@ SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once
 
 COMMON = ['--bert_model=minilm-l6']
 # Dropout is the checkpoint's, as it was before the recommended settings of fine-tuning on MRPC did without
-OF_SMALL_TASKS = ['--set', 'eval_every=25', 'teacher.eval_every=25', 'dropout=None', 'teacher.dropout=None']
+STUDENTS_DROPOUT = ['--set', 'eval_every=25', 'teacher.eval_every=25', 'dropout=None']
+OF_SMALL_TASKS = [*STUDENTS_DROPOUT, 'teacher.dropout=None']
 MRPC, RTE = ['--tasks=MRPC', *OF_SMALL_TASKS], ['--tasks=RTE', *OF_SMALL_TASKS]
 HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
@@ -68,6 +69,10 @@ PARTS: dict[str, list[list[str]]] = {
     # Is it depth or numbers that small students lack? Plain ones of more layers, and two layers that run three times
     'depth': [[*MRPC, '--seeds=1,2,3', *HOLDOUT, *cells] for cells in (
         ['--methods=sps', '--layers=2', '--set', 'passes=1,2,1x,2x,1,2'], ['--methods=pkd', '--layers=4,5'])],
+    # PTP's labels of teachers that have not learnt the rows, for the seeds of the claim
+    'folds': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, '--teacher_folds=3']],
+    # The teacher as it is recommended now, without dropout
+    'teacher': [['--tasks=MRPC', *STUDENTS_DROPOUT, *CLAIM, '--layers=3', '--seeds=1,2,3', *HOLDOUT, *PTP]],
     # What fewer numbers for the word embeddings cost
     'ranks_mrpc': [[*MRPC, *HOLDOUT, *RANKS]],
     'ranks_sst2': [[*SST2, *RANKS]],

@@ -236,7 +236,7 @@ def draw_scores(axis, table: pd.DataFrame, depths: list[int]) -> None:
     for number, layers in enumerate(depths):
         rows = table[table['layers'] == layers]
         places = [methods.index(method) + 0.6 * ((number + 0.5) / len(depths) - 0.5) for method in rows['method']]
-        axis.errorbar(places, rows['mean'], rows['sd'].fillna(0), linestyle='none', capsize=2, **style(number),
+        axis.errorbar(places, rows['mean'], rows['sd'], linestyle='none', capsize=2, **style(number),
                       label=_layers(layers))
     axis.set_xticks(range(len(methods)), methods, rotation=30, ha='right', rotation_mode='anchor')
     axis.set(ylabel=f'dev {table["metric"].iloc[0]}, mean ± sd', xlim=(-0.5, len(methods) - 0.5))
@@ -269,7 +269,7 @@ def draw_costs(axis, table: pd.DataFrame, cost: str, numbers: dict[str, int]) ->
     for method, lines in table.dropna(subset=[cost, 'mean']).groupby('method', sort=False):
         lines = lines.sort_values('layers')
         number = numbers[method]
-        axis.errorbar(lines[cost] / unit, lines['mean'], lines['sd'].fillna(0), linestyle=LINES[number % len(LINES)],
+        axis.errorbar(lines[cost] / unit, lines['mean'], lines['sd'], linestyle=LINES[number % len(LINES)],
                       capsize=2, elinewidth=0.6, **style(number), label=method)
         for _, line in lines.iterrows():
             axis.annotate(str(line['layers']), (line[cost] / unit, line['mean']), (4, 4), textcoords='offset points',

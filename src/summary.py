@@ -48,7 +48,7 @@ def summarise(paths: list[Path], output_dir: Path, baseline: str = 'pkd', all_se
         temporary.write_text(text + '\n', encoding='utf-8')
     with replace_file(output_dir / 'summary.csv') as temporary:
         pd.concat([summary.csv() for summary in summaries.values()]).convert_dtypes().to_csv(temporary, index=False)
-    plot_scores(shown(summaries).panels(), output_dir / 'summary.png')
+    plot_scores(panels(summaries), output_dir / 'summary.png')
     logger.info('%s\n\nsaved in %s: summary.md, summary.csv, summary.png', text, output_dir)
 
 
@@ -65,22 +65,31 @@ def make_summaries(paths: list[Path], baseline: str | None = None, all_settings:
     return summaries
 
 
-def shown(summaries: 'dict[str, Summary]', kind: str | None = None) -> 'Summary':
-    """That of a kind of scores; for None of the state that a holdout chose, where there is one, else the first."""
+def panels(summaries: 'dict[str, Summary]', kind: str | None = None) -> dict[str, pd.DataFrame]:
+    """What charts show of summaries (see `Summary.panels`): those of a kind of scores. None: of the state that a holdout
+    chose and, for rows without a holdout, of the best step on dev; where there are both, a panel's name says which."""
     if kind and kind not in summaries:
         raise InputError(f'--scores {kind}: no row has such scores; there are {", ".join(summaries)}')
-    return summaries[kind or ('dev_saved' if 'dev_saved' in summaries else next(iter(summaries)))]
+    usual = [name for name in ('dev_saved', 'dev_best') if name in summaries] or [next(iter(summaries))]
+    chosen = {name: summaries[name] for name in ([kind] if kind else usual)}
+    who = {DEV: ', chosen by dev', HOLDOUT: ', chosen by the holdout'} if len(chosen) > 1 else {}
+    return {group + who.get(summary.choosing, ''): table
+            for summary in chosen.values() for group, table in summary.panels().items()}
 
 
 def load_rows(paths: list[Path]) -> pd.DataFrame:
     """The rows of results.csv files that have no error, each run once, numbers as numbers, settings as text."""
-    tables = []
+    tables, failed = [], set()
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f'--results {path}: no such file; make it with --mode compare')
         table = read_results(path)
         tables.append(table[table['error'] == ''])      # first: a run that failed here may have succeeded in another table
+        failed |= {*table['run'][table['error'] != '']}
     rows = pd.concat(tables, ignore_index=True).fillna('').drop_duplicates('run', ignore_index=True)
+    failed -= {*rows['run']}
+    if failed:
+        logger.warning('warning: runs left out because they failed: %d, among them %s', len(failed), min(failed))
     if rows.empty:
         raise InputError(f'--results {" ".join(map(str, paths))}: no row without an error')
     numbers = [name for name in rows if not name.startswith(SETTING_STAGES)
@@ -279,6 +288,7 @@ class Summary:
     def _average_table(self, averages: pd.DataFrame) -> pd.DataFrame:
         table = {'method': averages['method'], 'cells': averages['metric_cells'],
                  'deciding metric': _column(averages, 'metric', ('diff', 'diff_se'), signed=True),
+                 f'cells with {PAPER_SCORE}': averages[f'{PAPER_SCORE}_cells'],
                  PAPER_SCORE: _column(averages, PAPER_SCORE, ('diff', 'diff_se'), signed=True)}
         if averages['paper'].notna().any():
             table["the paper's, over four tasks"] = [points(value, math.nan, signed=True) for value in averages['paper']]

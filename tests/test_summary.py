@@ -16,6 +16,7 @@ from src.summary import (
     make_summaries,
     method_label,
     paired_difference,
+    panels,
     points,
     summarise,
     whole,
@@ -138,7 +139,7 @@ def searched(tmp_path):
                 **{'student.learning_rate': rate, 'student.T': '5.0'})
             for rate, (holdout, dev) in settings.items() for seed in (1, 2)]
     rows += [row('RTE', 'pkd', seed, None, prefix='holdout_last', dev_saved_acc=.60, holdout_best_acc=.5) for seed in (1, 2)]
-    return write(tmp_path / 'results.csv', rows)
+    return write(tmp_path / 'searched.csv', rows)
 
 
 def test_the_holdout_chooses_the_setting(searched):
@@ -208,6 +209,39 @@ def test_another_baseline_and_base(tmp_path):
     summary = lines_of(write(tmp_path / 'results.csv', rows), baseline='kd')
     assert summary.lines.set_index('method')['acc_diff'].drop('kd').to_dict() == pytest.approx({'sps': 20, 'sps on kd': 10})
     assert method_label('kd', 'kd') == 'kd'
+
+
+def test_charts_have_a_panel_for_every_row_that_has_a_score(results, searched):
+    """Those that a holdout chose and those that dev chose; where one sort is there alone its panels are the tasks'."""
+    both = make_summaries([results, searched])
+    assert [*panels(both)] == ['RTE, chosen by the holdout', 'MRPC, chosen by dev', 'RTE, chosen by dev']
+    assert [*panels(make_summaries([results]))] == ['MRPC', 'RTE'] and [*panels(make_summaries([searched]))] == ['RTE']
+    assert [*panels(both, 'dev_last')] == ['MRPC', 'RTE']
+
+
+def test_a_mean_over_one_seed_has_no_spread_to_draw(tmp_path):
+    made = make_summaries([write(tmp_path / 'results.csv', [row('RTE', 'pkd', 1, .6)])])
+    assert panels(made)['RTE']['sd'].isna().all()
+
+
+def test_averages_of_accuracy_say_over_how_many_cells(tmp_path):
+    """CoLA has none: its metric is another."""
+    rows = [row(task, method, seed, acc) for task in ('RTE', 'CoLA') for seed in (1, 2)
+            for method, acc in (('pkd', .5), ('sps', .6))]
+    rows = [{name.replace('_acc', '_mcc'): value for name, value in line.items()} | {'metric': 'mcc'}
+            if line['task'] == 'CoLA' else line for line in rows]
+    text = '\n'.join(lines_of(write(tmp_path / 'results.csv', rows)).markdown())
+    assert '| method | cells | deciding metric | cells with acc | acc |' in text
+    assert '| sps | 2 | +10.00 ± 0.00 | 1 | +10.00 ± 0.00 |' in text
+
+
+def test_failed_runs_that_are_left_out_are_told(results, tmp_path, caplog):
+    load_rows([results])
+    assert 'warning: runs left out because they failed: 1, among them runs/RTE/sps_3_4' in caplog.text
+    caplog.clear()
+    good = row('RTE', 'sps', 4, .6)
+    load_rows([results, write(tmp_path / 'again.csv', [good])])
+    assert 'failed' not in caplog.text
 
 
 def test_files_and_printed_tables(results, searched, tmp_path, caplog):
