@@ -24,6 +24,8 @@ from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.stage_runner import run_child  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
+CELLS_FAILED = 1        # the exit code of --mode compare when cells have failed: the others are there
+
 STUDY = envs.OUTPUTS_FOLDER / 'study'
 SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once
 
@@ -90,34 +92,41 @@ def main(argv: list[str] | None = None) -> None:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise InputError(f'--parts {",".join(unknown)}: must be among {", ".join(PARTS)}')
-    for part in parts:
-        run_part(part, further)
+    failed = [part for part in parts if run_part(part, further)]
+    if failed:
+        print(f'cells have failed in {", ".join(failed)}; results.csv has their errors, the same command tries again',
+              file=sys.stderr)
+        sys.exit(CELLS_FAILED)
 
 
-def run_part(part: str, further: list[str]) -> None:
-    """The calls of compare that are a part, and its summary. InputError when one fails."""
+def run_part(part: str, further: list[str]) -> bool:
+    """The calls of compare that are a part, and its summary; returns whether cells have failed. InputError when a call ends
+    otherwise."""
     folder, environment = STUDY / part, dict(os.environ)
     if part in ON_PART_OF_SST2:
         environment['PEAKD_GLUE'] = str(part_of_sst2(STUDY / 'data'))
     calls = [['--mode=compare', *COMMON, *call, *further] for call in PARTS[part]]
     calls.append(['--mode=summary', f'--results={folder / "results.csv"}', '--best', '--all_settings'])
+    codes = set()
     for number, call in enumerate(calls, start=1):
         print(f'study, part {part}, call {number} of {len(calls)}: run_glue_benchmark.py {" ".join(call)}', flush=True)
         code = run_child([sys.executable, str(envs.PROJECT_FOLDER / 'run_glue_benchmark.py'), *call,
                           f'--output_dir={folder}'], environment)
-        if code:
+        if code not in (0, CELLS_FAILED):
             raise InputError(f'part {part}: call {number} ended with exit code {code}; the same command goes on from there')
+        codes.add(code)
+    return CELLS_FAILED in codes
 
 
 def part_of_sst2(folder: Path) -> Path:
     """A GLUE folder whose SST-2 has SST2_ROWS of the training rows and all others; returns it."""
     source, target = task_folder(find_task('SST-2')), folder / 'SST-2'
     for name in ('train.tsv', 'dev.tsv', 'test.tsv'):
-        lines = (source / name).read_text(encoding='utf-8').splitlines(keepends=True)
+        header, *lines = (source / name).read_bytes().removesuffix(b'\n').split(b'\n')
         if name == 'train.tsv':
-            lines = [lines[0], *random.Random(0).sample(lines[1:], SST2_ROWS)]
+            lines = random.Random(0).sample(lines, SST2_ROWS)
         with replace_file(target / name) as temporary:
-            temporary.write_text(''.join(lines), encoding='utf-8')
+            temporary.write_bytes(b''.join(line + b'\n' for line in (header, *lines)))
     return folder
 
 

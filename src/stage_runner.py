@@ -21,6 +21,7 @@ from src.stages import Stage
 from src.training_state import STATE_FILE
 
 LOG = 'log.txt'               # in a stage's folder: its command and what it printed
+CALL = '$ python '           # what the command of each call begins with there
 OF_RESUMING = '--resume: '    # what an error begins with that is about what a run was to go on from
 SECONDS_TO_STOP = 60          # before a process that was told to stop is killed
 KILLED = -9                   # the code of a process that was killed; Windows has no signal.SIGKILL to name it by
@@ -80,7 +81,7 @@ class StageRunner:
             return f'{type(problem).__name__}: {problem}'
 
     def _run(self, words: list[str], log: TextIO) -> int:
-        log.write(f'$ python {shlex.join(words)}\n')
+        log.write(f'{CALL}{shlex.join(words)}\n')
         log.flush()
         command = [sys.executable, str(envs.PROJECT_FOLDER / words[0]), *words[1:]]
         with self.lock:
@@ -126,7 +127,8 @@ def _error(log: Path, code: int) -> str:
     """The line of a log that says what went wrong."""
     if code < 0:
         return f'killed by {signal.Signals(-code).name}'
-    lines = [line.strip() for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    text = log.read_text(encoding='utf-8', errors='replace').rpartition(CALL)[2]      # of the last call: one that was
+    lines = [line.strip() for line in text.splitlines() if line.strip()]              # resumed has those before it too
     told = [line for line in lines if line.startswith('error: ')]
     return (told or lines)[-1].removeprefix('error: ')
 

@@ -30,7 +30,6 @@ SETTINGS_TOO = {('student', 'bert_model'), ('student', 'teacher_hidden_layers'),
 RESULT_FILES = ('dump', 'join')      # stages that write a teacher's result file
 
 KEEP_BEST_METRIC = {'saving_criterion_acc': '-1'}
-KEEP_BEST_LOSS = {'saving_criterion_loss': '100'}
 
 
 @dataclass(frozen=True)
@@ -182,14 +181,19 @@ def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
     if fold:
         name += f'_fold{fold.replace("/", "of")}'
         of_fold = {'fold': fold}
-    teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | KEEP_BEST_LOSS | grid.common
-                     | settings | of_fold, grid, cell, ())
+    teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | _keep_best_loss(cell)
+                     | grid.common | settings | of_fold, grid, cell, ())
     settings = {name: value for name, value in settings.items() if name in INHERITED}
     # Named even where it is the default: the script's constants, which may have been edited, go before that. Of a fold's
     # teacher only the labels of PTP are made, of its logits.
     flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers, 'all_layers': not fold} | settings
     return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
                   TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
+
+
+def _keep_best_loss(cell: Cell) -> dict[str, str]:
+    """The criterion below which any loss is: of regression it has the labels' unit, squared."""
+    return {'saving_criterion_loss': '1e30' if find_task(cell.task).labels is None else '100'}
 
 
 def _stage(kind: str, place: str, name: str, flags: dict[str, Any], grid: Grid, cell: Cell, needs: tuple[Stage, ...],

@@ -32,7 +32,7 @@ from src.compare import scores_of, source_marks
 from src.grid import METHODS, Grid, check_grid, find_address, grid_cells, parse_axes, parse_fixed
 from src.results import Results, choosing_score
 from src.speed import SPEED_FILE, kept_speed
-from src.stage_runner import LOG, StageRunner, _end_with
+from src.stage_runner import CALL, LOG, StageRunner, _end_with, _error
 from src.stages import setting_columns, student_stage
 from src.teacher_outputs import TeacherOutputs
 from src.training import Trainer
@@ -191,6 +191,13 @@ def test_commands_name_each_others_files(tmp_path):
     assert f'--teacher_prediction={tmp_path / dump.folder / "results.pkl"}' in ptp.command(tmp_path)
     assert f'--load_model={tmp_path / dump.needs[0].folder / "BERT.encoder_loss.pkl"}' in dump.command(tmp_path)
     assert f'--output_dir={tmp_path / dump.needs[0].folder}' in dump.needs[0].command(tmp_path)
+
+
+def test_the_teachers_state_of_lowest_loss_is_kept_however_high_it_is():
+    """That of regression is in the labels' unit, squared, which a task of one's own may have in thousands."""
+    wanted = {'MRPC': 100, 'STS-B': 1e30}
+    for task, bound in wanted.items():
+        assert only(tasks=(task,)).need('teacher').arguments.saving_criterion_loss == bound
 
 
 def shared(kind, **changes):
@@ -514,6 +521,15 @@ def test_weights_of_other_comparisons_stay(workspace, calls):
     assert compare(workspace, '--keep_weights', 'none', '--seeds', '2', methods='pkd').code == 0
     kept = folder_of(workspace).glob('runs/*/*/BERT.encoder.pkl')
     assert [path.parent.name.rpartition('_')[0] for path in kept] == ['pkd_1layer_seed1']
+
+
+def test_the_error_of_a_stage_is_that_of_its_last_call(tmp_path):
+    """A stage that went on has what was printed before in its log too."""
+    log = tmp_path / LOG
+    log.write_text(f'{CALL}a.py\nerror: the loss is not finite\n{CALL}a.py --resume\nTraceback\nMemoryError: none left\n')
+    assert _error(log, 1) == 'MemoryError: none left'
+    log.write_text(f'{log.read_text()}{CALL}a.py --resume\nerror: no such file\nmore\n')
+    assert _error(log, 2) == 'no such file' and _error(log, -9) == 'killed by SIGKILL'
 
 
 def test_a_row_that_cannot_be_made_is_an_error(workspace, calls, monkeypatch):

@@ -89,6 +89,33 @@ def test_unknown_parts_and_failures_are_told(workspace, monkeypatch):
     assert failed.code == 2 and 'part wrong: call 1 ended with exit code 2' in failed.err
 
 
+def test_a_failed_cell_does_not_stop_the_study(workspace, monkeypatch):
+    """The part's other calls, its summary and the other parts run all the same; other failures stop it."""
+    monkeypatch.setattr(study, 'STUDY', workspace.outputs / 'failing')
+    monkeypatch.setattr(study, 'PARTS', {'first': [['1'], ['2']], 'second': [['3']]})
+    calls, codes = [], {'1': 1}
+    monkeypatch.setattr(study, 'run_child', lambda call, _: calls.append(call) or codes.get(call[4], 0))
+    failed = workspace.call('scripts.study')
+    assert failed.code == 1 and 'cells have failed in first;' in failed.err
+    assert [call[4] if 'compare' in call[2] else 'summary' for call in calls] == ['1', '2', 'summary', '3', 'summary']
+    codes['1'] = 130
+    assert workspace.call('scripts.study').code == 2 and len(calls) == 6
+
+
+def test_rows_of_sst2_are_lines_that_end_with_newlines_alone(workspace, monkeypatch):
+    """As the reader has it: U+0085 and U+2028 stand inside of a text, and the last row's newline may be missing."""
+    rows = [f'row {number}\u2028of\x85text\t{number % 2}' for number in range(12)]
+    made = workspace.glue / 'SST-2'
+    kept = {path.name: path.read_bytes() for path in made.iterdir()}
+    (made / 'train.tsv').write_bytes('\n'.join(['sentence\tlabel', *rows]).encode())
+    monkeypatch.setattr(study, 'SST2_ROWS', 12)
+    with workspace.active():
+        monkeypatch.setenv('PEAKD_GLUE', str(workspace.glue))
+        drawn = (study.part_of_sst2(workspace.folder / 'part') / 'SST-2' / 'train.tsv').read_bytes().decode().split('\n')
+    (made / 'train.tsv').write_bytes(kept['train.tsv'])
+    assert drawn[0] == 'sentence\tlabel' and sorted(drawn[1:-1]) == sorted(rows) and drawn[-1] == ''
+
+
 RESULTS = sorted(path.name for path in (ROOT / 'docs' / 'results').glob('*.csv'))
 
 
