@@ -52,22 +52,23 @@ def main(argv: list[str] | None = None) -> None:
     find_inputs(args, task, setup)
     config = student_config(args, setup.config)
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
+    patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
     if args.fold:
         roles.rows = leave_out(train, roles.rows, args.fold, args.holdout_seed)
     roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
-    objective = make_objective(args, setup, train, teacher)
+    objective = make_objective(args, train, teacher, patience)
     folder_of = partial(run_folder, args, task, config.num_hidden_layers)
     seed = seed_run(args, args.train_seed, folder_of)
     folder = folder_of(seed)
     model = build_model(args, setup, task.num_labels, task)
-    tell_other_run(args, task, folder)
+    inputs = input_marks(args, setup, task, train, dev, teacher)
+    tell_other_run(args, task, folder, inputs)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     about = {'task': task.name} | ({'teacher': teacher.about()} if teacher else {})
-    inputs = input_marks(args, setup, task, train, dev, teacher)
     train_and_record(args, setup, trainer, TRAIN, inputs, about, score, roles)
 
 
@@ -78,13 +79,13 @@ def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> 
     return np.setdiff1d(rows, left_out)
 
 
-def make_objective(args: argparse.Namespace, setup: Setup, train: TokenizedSplit,
-                   teacher: TeacherOutputs | None) -> Objective:
-    """What the student learns from: labels, and for kd and pkd the teacher's result file, which must fit the rows."""
+def make_objective(args: argparse.Namespace, train: TokenizedSplit, teacher: TeacherOutputs | None,
+                   patience: tuple[list[int], list[int]] | None) -> Objective:
+    """What the student learns from: labels, and for kd and pkd the teacher's result file, which must fit the rows; patience:
+    as of patience_match."""
     if teacher is None:
         return Objective(train.labels)
     teacher.check('train', train)
-    patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
     return Objective(train.labels, teacher, args.alpha, args.T, args.beta, args.normalize_patience, patience)
 
 

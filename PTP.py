@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     roles = divide(splits['train'], splits['dev'], *division)
     seed = seed_run(args, args.PTP_seed, lambda _: folder / name)
     model = build_model(args, setup, len(PTP_CLASSES), task)
-    tell_other_run(args, task, folder / name)
+    tell_other_run(args, task, folder / name, inputs)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
@@ -103,12 +103,13 @@ def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:
 
 
 def warn_of_rare_classes(counts: dict[str, int]) -> None:
-    """Say so when a class has nearly no rows: a teacher that has memorised its training set makes such labels."""
+    """Say so when a class has nearly no rows, as of a teacher that has memorised its training set: right and sure of all."""
     rare = [what for what, count in counts.items() if count < RARE * sum(counts.values())]
     if rare:
-        logger.warning('warning: under %.0f %% of the training rows are %s. Labels of a teacher that has memorised its '
-                       'training set can do harm; take an earlier teacher (BERT.encoder_loss.pkl) or other thresholds '
-                       '(--ptp_threshold)', 100 * RARE, ' or '.join(rare))
+        advice = 'take other thresholds (--ptp_threshold)' if PTP_CLASSES[0] in rare else (
+            'labels of a teacher that has memorised its training set can do harm; take an earlier teacher '
+            '(BERT.encoder_loss.pkl) or other thresholds (--ptp_threshold)')
+        logger.warning('warning: under %.0f %% of the training rows are %s: %s', 100 * RARE, ' or '.join(rare), advice)
 
 
 def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:

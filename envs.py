@@ -28,6 +28,6 @@ PREDICTION_FOLDER = Path(OUTPUTS_FOLDER, 'predictions')  # predictions for the t
 COMPARE_FOLDER = Path(OUTPUTS_FOLDER, 'compare')       # run_glue_benchmark.py --mode compare: results.csv and all runs
 CACHE_FOLDER = Path(OUTPUTS_FOLDER, 'cache')           # token ids; may be deleted at any time
 
-# What is edited above may be text, and begin with ~
-globals().update({name: Path(value).expanduser().resolve() for name, value in list(globals().items())
+# What is edited above may be text, begin with ~, or be relative: to this folder, wherever a script is started
+globals().update({name: Path(PROJECT_FOLDER, Path(value).expanduser()).resolve() for name, value in list(globals().items())
                   if name.endswith('_FOLDER')})

@@ -47,7 +47,7 @@ import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.argument_parser import TEACHER, Parser, parse
+from src.argument_parser import TEACHER, Parser, parse, path_of
 from src.compare import KEEP_WEIGHTS, compare, source_marks
 from src.custom_tasks import define_task, task_of_run
 from src.distributed import from_main, is_main, world_size
@@ -191,7 +191,7 @@ def compare_flags(parser: Parser) -> None:
         help="PTP's labels from so many further teachers, each row's from the one that has not learnt it")
     for name in COMMON:
         add(f'--{name}', help=f'--{name} of NLI_KD_training.py and PTP.py, for all runs')
-    add('--output_dir', type=Path, default=envs.COMPARE_FOLDER, help='results.csv and all runs (data/outputs/compare)')
+    add('--output_dir', type=path_of, default=envs.COMPARE_FOLDER, help='results.csv and all runs (data/outputs/compare)')
     add('--jobs', type=whole_number(1), default=1, help='runs at a time, which share the cores (1)')
     add('--keep_weights', choices=KEEP_WEIGHTS, default='best', help='of which students: of each task the best, all, none')
     add('--retry_failed', action=argparse.BooleanOptionalAction, default=True, help='run failed cells again')
@@ -222,12 +222,12 @@ def make_grid(args: argparse.Namespace) -> Grid:
 
 def summary_flags(parser: Parser) -> None:
     """Flags of --mode summary."""
-    parser.add_argument('--results', nargs='+', type=Path, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
+    parser.add_argument('--results', nargs='+', type=path_of, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
                         help='tables of compare (data/outputs/compare/results.csv)')
     parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
     parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
     parser.add_argument('--best', action='store_true', help='first, the settings chosen, of how many, and by which scores')
-    parser.add_argument('--output_dir', type=Path, help='summary.md, summary.csv, summary.png; beside the first table')
+    parser.add_argument('--output_dir', type=path_of, help='summary.md, summary.csv, summary.png; beside the first table')
 
 
 def sum_up(args: argparse.Namespace, _) -> None:
@@ -237,9 +237,9 @@ def sum_up(args: argparse.Namespace, _) -> None:
 
 def run_flags(parser: Parser) -> None:
     """Flags of --mode evaluate and --mode submit."""
-    parser.add_argument('--runs', nargs='+', type=Path, metavar='FOLDER',
+    parser.add_argument('--runs', nargs='+', type=path_of, metavar='FOLDER',
                         help='run folders; all under the outputs folder that have weights, but for teachers of compare')
-    parser.add_argument('--output_dir', type=Path, default=envs.PREDICTION_FOLDER, help='where results go')
+    parser.add_argument('--output_dir', type=path_of, default=envs.PREDICTION_FOLDER, help='where results go')
 
 
 def chosen_runs(args: argparse.Namespace) -> list[Path]:
@@ -252,7 +252,7 @@ def chosen_runs(args: argparse.Namespace) -> list[Path]:
 
 def name_of(folder: Path) -> str:
     """A run's folder, from the outputs folder on where it lies there."""
-    path = folder.expanduser().resolve()
+    path = folder.resolve()
     return str(path.relative_to(envs.OUTPUTS_FOLDER) if path.is_relative_to(envs.OUTPUTS_FOLDER) else path)
 
 

@@ -34,7 +34,7 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, check_plain, check_same_labels, check_same_tokenizer, set_up, teacher_marks
+from src.runs import Setup, check_teacher, checkpoint_places, missing_files, set_up, teacher_marks
 from src.teacher_outputs import result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 
@@ -76,11 +76,14 @@ def main(argv: list[str] | None = None) -> None:
 
 def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
     """Load the teacher, let it predict every split, write the file, print its scores; returns the file."""
+    wanted = tuple(name for name in SPLITS if name != 'test' or task.files(name))
+    problems = missing_files(task, wanted)
+    if problems:
+        raise InputError('; '.join(problems))
     setup = set_up(args, checkpoint_folder(args.teacher_model, 'teacher_model') if args.teacher_model else None)
     path = result_path(args, task, teacher_layers(args, setup))
     model, made_by = load_teacher(args, setup, task)
-    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in SPLITS
-              if name != 'test' or task.files(name)}
+    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in wanted}
     dump(args, path, model.to(setup.device), splits, scorer(task, splits), made_by | {'precision': setup.precision})
     return path
 
@@ -103,9 +106,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
         model, source, outputs = load_hf_teacher(args, setup.checkpoint, setup.config, task)
         return model, teacher_marks(source, source) | {'teacher': setup.checkpoint.name, 'outputs': outputs}
     files = teacher_files(args, task)
-    check_plain(files[0].parent)
-    check_same_labels(task, files[1].parent)
-    check_same_tokenizer(setup, files[0])
+    check_teacher(setup, task, files)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
     config.check_room(files[0])
@@ -128,7 +129,7 @@ def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]
             raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, layers)}') from None
     encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
     classifier = classifier or neighbour('encoder_checkpoint', encoder, '.encoder', '.cls', 'cls_checkpoint')
-    return tuple(find_checkpoint(flag, name, [folder])
+    return tuple(find_checkpoint(flag, name, checkpoint_places(args, task))
                  for flag, name in (('encoder_checkpoint', encoder), ('cls_checkpoint', classifier)))
 
 

@@ -29,7 +29,7 @@ import torch  # noqa: E402
 from benchmarks.benchmark import turns  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.inference import packed_for_inference  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
+from src.argument_parser import Parser, path_of  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
 from src.data_processing import TokenizedSplit  # noqa: E402
 from src.evaluation import logits_in_batches, task_scores  # noqa: E402
@@ -116,13 +116,13 @@ def table(rows: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Load, export, measure, print."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('runs', metavar='RUN_FOLDER', nargs='+', type=Path, help='a finished run of NLI_KD_training.py')
+    parser.add_argument('runs', metavar='RUN_FOLDER', nargs='+', type=path_of, help='a finished run of NLI_KD_training.py')
     parser.add_argument('--turns', type=int, default=TURNS, help='passes over the rows that are timed (%(default)s)')
     args = parser.parse_args(argv)
     if args.turns < 1:
         raise InputError(f'--turns {args.turns}: must be 1 or more')
     onnxruntime = package('onnxruntime')
-    runs = [load_run(path.expanduser().resolve()) for path in args.runs]
+    runs = [load_run(path.resolve()) for path in args.runs]
     names = [name_of(run) for run in runs]
     if len(set(names)) < len(names):
         raise InputError(f'{" ".join(map(str, args.runs))}: each run once, and no two of one task in folders of one name')

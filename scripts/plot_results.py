@@ -25,7 +25,7 @@ import torch  # noqa: E402
 
 import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
+from src.argument_parser import Parser, path_of  # noqa: E402
 from src.attention_maps import attention_maps, both_passes  # noqa: E402
 from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import TokenizedSplit, tokenize_examples  # noqa: E402
@@ -58,7 +58,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     first.add_argument('--kind', choices=KINDS, help='what to draw')
     kind = first.parse_known_args(argv)[0].kind
     parser = Parser(parents=[first], description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--output', type=Path, help='the files, without .png and .svg (data/outputs/plots/{kind})')
+    parser.add_argument('--output', type=path_of, help='the files, without .png and .svg (data/outputs/plots/{kind})')
     if kind:
         KINDS[kind][0](parser)
     args = parser.parse_args(argv)
@@ -69,14 +69,14 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 def curves_flags(parser: Parser) -> None:
     """Flags of --kind curves."""
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN_FOLDER', help='where train_log.txt and eval_log.txt are')
+    parser.add_argument('runs', nargs='+', type=path_of, metavar='RUN_FOLDER', help='with train_log.txt and eval_log.txt')
     parser.add_argument('--labels', nargs='+', metavar='LABEL', help="the runs' names in the picture; those of the folders")
     parser.add_argument('--score', help='the column of eval_log.txt to show; the metric that decides')
 
 
 def curves(args: argparse.Namespace, paths: list[Path]) -> None:
     """Training curves of runs over each other."""
-    folders = list(dict.fromkeys(folder.expanduser().resolve() for folder in args.runs))
+    folders = list(dict.fromkeys(folder.resolve() for folder in args.runs))
     labels = args.labels or short_names(folders)
     if len(set(labels)) != len(folders):
         raise InputError(f'--labels {" ".join(labels)}: {len(set(labels))} names for {len(folders)} runs')
@@ -94,7 +94,7 @@ def short_names(folders: list[Path]) -> list[str]:
 
 def confidence_flags(parser: Parser) -> None:
     """Flags of --kind confidence."""
-    parser.add_argument('results', type=Path, metavar='RESULT_FILE', help="the teacher's, by save_teacher_outputs.py")
+    parser.add_argument('results', type=path_of, metavar='RESULT_FILE', help="the teacher's, by save_teacher_outputs.py")
     parser.add_argument('--split', choices=('train', 'dev'), default='train', help='the rows (train)')
     parser.add_argument('--task_config', metavar='FILE', help='JSON file that defines the task, of a task of your own')
     parser.add_argument('--ptp_threshold',
@@ -103,7 +103,7 @@ def confidence_flags(parser: Parser) -> None:
 
 def teacher_confidence(args: argparse.Namespace, paths: list[Path]) -> None:
     """A teacher's confidence where it is right and where it is wrong, and PTP's thresholds, which are fixed on train."""
-    defined, teacher = task_of_flags(None, args.task_config), TeacherOutputs.open(args.results.expanduser())
+    defined, teacher = task_of_flags(None, args.task_config), TeacherOutputs.open(args.results)
     task = teacher.task()
     if defined and defined != task:
         raise InputError(f'--task_config {args.task_config} defines {defined.name}; the rows of {args.results} are those of '
@@ -121,16 +121,16 @@ def check_classification(task: GlueTask) -> None:
 
 def agreement_flags(parser: Parser) -> None:
     """Flags of --kind agreement."""
-    parser.add_argument('run', type=Path, metavar='RUN_FOLDER', help="the student's")
+    parser.add_argument('run', type=path_of, metavar='RUN_FOLDER', help="the student's")
     parser.add_argument('--teacher_prediction', metavar='RESULT_FILE', help="the teacher's; that of the run's teacher")
 
 
 def agreement(args: argparse.Namespace, paths: list[Path]) -> None:
     """A student's confidence over its teacher's on dev."""
-    run = load_run(args.run.expanduser())
+    run = load_run(args.run)
     check_classification(run.task)
     run.args.teacher_prediction = args.teacher_prediction or run.args.teacher_prediction
-    teacher, dev = open_teacher(run.args, run.task, states=False), run.tokens(run.task, 'dev')
+    teacher, dev = open_teacher(run.args, run.task, run.args.train_type == 'pkd'), run.tokens(run.task, 'dev')
     learnt_from = run.record.get('inputs', {}).get('teacher')
     if learnt_from and learnt_from != teacher.fingerprint():
         logger.warning('warning: the result file is not the one that the run in %s learnt from', run.folder)
@@ -142,7 +142,7 @@ def agreement(args: argparse.Namespace, paths: list[Path]) -> None:
 
 def attention_flags(parser: Parser) -> None:
     """Flags of --kind attention."""
-    parser.add_argument('run', type=Path, metavar='RUN_FOLDER', help='of a model with a layer that runs twice')
+    parser.add_argument('run', type=path_of, metavar='RUN_FOLDER', help='of a model with a layer that runs twice')
     parser.add_argument('--text', nargs='+', metavar='TEXT', help='one text or two, as the task has them; in place of --row')
     parser.add_argument('--row', type=int, help='of dev, counted from 0 (the row with the fewest tokens)')
     parser.add_argument('--layer', type=int, help='counted from 1 (the first that runs twice)')
@@ -151,7 +151,7 @@ def attention_flags(parser: Parser) -> None:
 
 def attention(args: argparse.Namespace, paths: list[Path]) -> None:
     """What a layer attends to in its first and in its second pass, for one example."""
-    run = load_run(args.run.expanduser())
+    run = load_run(args.run)
     model = run.model.encoder.bert.eval()
     passes, heads = model.encoder.passes, model.config.num_attention_heads
     chosen = both_passes(passes, None if args.layer is None else args.layer - 1)
@@ -188,14 +188,14 @@ def example_of_dev(run: SavedRun, row: int | None) -> TokenizedSplit:
 
 def table_flags(parser: Parser) -> None:
     """Flags of --kind scores and --kind costs."""
-    parser.add_argument('results', nargs='*', type=Path, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
+    parser.add_argument('results', nargs='*', type=path_of, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
                         help='tables of run_glue_benchmark.py --mode compare (data/outputs/compare/results.csv)')
     parser.add_argument('--scores', choices=SCORES, help='of the state that the holdout chose, if one did, else dev_best')
 
 
 def panels(args: argparse.Namespace) -> dict:
     """What tables have to draw, by task."""
-    return panels_of(make_summaries([path.expanduser() for path in args.results]), args.scores)
+    return panels_of(make_summaries(args.results), args.scores)
 
 
 def scores(args: argparse.Namespace, paths: list[Path]) -> None:

@@ -28,7 +28,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: E402
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
+from src.argument_parser import Parser, path_of  # noqa: E402
 from src.distributed import world_size  # noqa: E402
 from src.nli_data_processing import Column, GlueReader, GlueTask, InputExample, Layout, NoHeader  # noqa: E402
 from src.row_predictions import WRITERS, predict_rows  # noqa: E402
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     if world_size() > 1:
         raise InputError('predict.py with torchrun: it does not divide its work over processes; start it with python')
     with open_input(args) as file:
-        run = load_run(args.model.expanduser())
+        run = load_run(args.model)
         layout = chosen_columns(args, run.task)
         skipped = Skipped()
         with logging_redirect_tqdm(), bar(file) as progress:
@@ -62,18 +62,17 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('texts', metavar='TEXT', nargs='*', help='in place of --input: a text, or the two of a pair')
-    add('--model', type=Path, required=True, metavar='RUN_FOLDER', help='folder of a finished run (run.json, weights)')
+    add('--model', type=path_of, required=True, metavar='RUN_FOLDER', help='folder of a finished run (run.json, weights)')
     add('--input', metavar='FILE', help='a TSV or CSV file; - for standard input')
     add('--input_format', choices=FORMATS, help='csv where the name ends so, else tsv')
     add('--text_a', metavar='COLUMN', help='column of the first text: its name in the header, or its position from 0 on')
     add('--text_b', metavar='COLUMN', help='column of the second text')
     add('--header', choices=('yes', 'no'), help='with positions: whether the first row is a header')
-    add('--output', type=Path, metavar='FILE', help='standard output')
+    add('--output', type=path_of, metavar='FILE', help='standard output')
     add('--output_format', choices=WRITERS, help='by what --output ends in, else tsv')
     add('--bad_rows', choices=('skip', 'stop'), default='stop', help='what to do about a bad row (stop)')
     args = parser.parse_args(argv)
-    args.input, args.output = (path and os.path.expanduser(path) for path in (args.input, args.output))
-    args.output = args.output and Path(args.output)
+    args.input = args.input and os.path.expanduser(args.input)
     problems = [f'TEXT {text!r}: must be UTF-8' for text in args.texts if not _is_utf8(text)]
     if (args.input is None) == (not args.texts):
         problems.append('give --input, or a text (of a pair two) as arguments, and not both')

@@ -1,9 +1,11 @@
 """Every flag of every script, declared once, and what is checked before any data is read."""
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -130,6 +132,11 @@ SWITCHES = {
     'resume': (EVERY, 'go on from the training state that a stopped run left; from the start where there is none'),
     'resume_anyway': (EVERY, 'resume, even with other flags, data or code than those of the stopped run'),
 }
+
+
+def path_of(text: str) -> Path:
+    """A file or folder that a flag names: ~ is the user's home, as a shell leaves it in --flag=~/place."""
+    return Path(os.path.expanduser(text))
 
 
 class Parser(argparse.ArgumentParser):
@@ -272,8 +279,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
                      f'{" or ".join(flag.train_types)}'
                      for flag in FLAGS if flag.dest in args.given and flag.dest in values
                      and args.train_type not in flag.train_types]
-    if args.fp16 and 'precision' in args.given and args.precision != 'fp16':
-        problems.append(f'--fp16 True contradicts --precision {args.precision}')
+    if {'fp16', 'precision'} <= {*args.given} and args.fp16 != (args.precision == 'fp16'):
+        problems.append(f'--fp16 {args.fp16} contradicts --precision {args.precision}')
     if 'loss_scale' in args.given and not (args.fp16 or args.precision == 'fp16'):
         problems.append('--loss_scale has no effect without --precision fp16')
     if 'holdout_seed' in args.given and not (args.holdout or values.get('fold')):

@@ -28,7 +28,9 @@ from src.nli_data_processing import GlueReader, GlueTask, InputExample, task_fol
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = '2'   # raise it when the same rows get other token ids or the file is another one
+CACHE_VERSION = '3'   # raise it when the same rows get other token ids or the file is another one
+ABOUT = 'about'   # the cache file's metadata: a checksum, then lines about rows of the table that were left out. One entry:
+#                   several stand in any order, and files of the same rows would differ
 SPLITS = ('train', 'dev', 'test')
 ROWS_AT_ONCE = 1 << 14   # rows of text in memory at a time
 SCORE_BINS = 10   # bins of about equally many rows, by which scores are stratified
@@ -240,33 +242,44 @@ def _fitting_fractions(rows: int) -> str:
 
 
 def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:
-    """A split as token ids, from the cache when the same file was read before with the same tokenizer and length."""
-    reader, folder = GlueReader(task), task_folder(task)
+    """A split as token ids, from the cache when the same file was read before with the same tokenizer and length.
+
+    Rows of the file that were left out are told each time."""
+    skipped: list[str] = []
+    reader, folder = GlueReader(task, skipped.append), task_folder(task)
     source = reader.path(folder, split)
     key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length), *task.marks]
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
     with main_first():
-        cached = _read_cache(cache)
+        cached = _read_cache(cache, skipped)
         if cached is None or not _is_sound(cached, task, split, len(tokenizer), max_seq_length):
             if cached is not None or cache.is_file():
                 logger.warning('%s is damaged: made anew', cache)
+            skipped.clear()
             tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
-            _write_cache(cache, tokens)
-            return tokens
-    return TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
-                          cached.get('labels'), tokenizer.fingerprint, max_seq_length)
+            _write_cache(cache, tokens, skipped)
+        else:
+            tokens = TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
+                                    cached.get('labels'), tokenizer.fingerprint, max_seq_length)
+    for words in skipped:
+        logger.warning('%s: %s', source, words)
+    return tokens
 
 
-def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a cache file whose checksum is right; None where there is none such."""
+def _read_cache(path: Path, skipped: list[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of a cache file whose checksum is right; None where there is none such. Adds to `skipped` what was told of
+    rows left out when it was made."""
     if not path.is_file():
         return None
     # KeyError and TypeError: numbers of a type that NumPy does not have
     with contextlib.suppress(safetensors.SafetensorError, KeyError, TypeError):
         with safetensors.safe_open(path, framework='np') as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}
-            return arrays if (opened.metadata() or {}).get('crc32') == _checksum(arrays) else None
+            checksum, _, told = (opened.metadata() or {}).get(ABOUT, '').partition('\n')
+        if checksum == _checksum(arrays, told):
+            skipped += told.splitlines()
+            return arrays
     return None
 
 
@@ -285,17 +298,19 @@ def _is_sound(arrays: dict[str, np.ndarray], task: GlueTask, split: str, words: 
             and (task.labels is None or split == 'test' or bool(np.isin(labels, np.arange(len(task.labels))).all())))
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    """CRC-32 of arrays, in the order of their names."""
-    return f'{functools.reduce(lambda sum, name: zlib.crc32(arrays[name], sum), sorted(arrays), 0):08x}'
+def _checksum(arrays: dict[str, np.ndarray], words: str) -> str:
+    """CRC-32 of words and arrays, in the order of their names."""
+    of_words = zlib.crc32(words.encode())
+    return f'{functools.reduce(lambda sum, name: zlib.crc32(arrays[name], sum), sorted(arrays), of_words):08x}'
 
 
-def _write_cache(path: Path, tokens: TokenizedSplit) -> None:
+def _write_cache(path: Path, tokens: TokenizedSplit, skipped: list[str]) -> None:
     arrays = {'input_ids': tokens.input_ids, 'lengths': tokens.lengths, 'first_lengths': tokens.first_lengths}
     if tokens.labels is not None:
         arrays['labels'] = tokens.labels
+    told = '\n'.join(skipped)
     with replace_file(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays, {'crc32': _checksum(arrays)}))
+        temporary.write_bytes(safetensors.numpy.save(arrays, {ABOUT: f'{_checksum(arrays, told)}\n{told}'}))
 
 
 def check_max_seq_length(max_seq_length: int, position_table: int) -> None:

@@ -58,7 +58,6 @@ def _dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, split
         highest(0)                       # what is done is noted: now the others may leave
         stop.advice = f'{sum(journal.rows.values())} rows are done; to go on: {command_to_resume()}'
         raise
-    logger.info('saved in %s', path)
 
 
 def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str, int]:

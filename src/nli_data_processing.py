@@ -294,12 +294,14 @@ class GlueReader:
     Raises FileNotFoundError for a missing file; InputError for an empty one, for a split that the task lacks, and for
     a bad row, naming the file and the line.
 
+    on_skipped: what is called with a line about rows left out, such as 'skipped 2 of 9 rows, ...'; None: it is logged.
+
     Calling a reader returns the reader itself, so that `processors[task]` and, as in the pytorch_pretrained_bert
     family, `processors[task]()` are the same.
     """
 
-    def __init__(self, task: GlueTask):
-        self.task = task
+    def __init__(self, task: GlueTask, on_skipped: Callable[[str], None] | None = None):
+        self.task, self.on_skipped = task, on_skipped
 
     def __call__(self) -> 'GlueReader':
         return self
@@ -399,7 +401,8 @@ class GlueReader:
             yield line, InputExample(f'{split}-{index}', cells[at_a], text_b, label)
         for count, what in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
             if count:
-                logger.warning('%s: skipped %d of %d rows, %s', name, count, index + 1, what)
+                words = f'skipped {count} of {index + 1} rows, {what}'
+                self.on_skipped(words) if self.on_skipped else logger.warning('%s: %s', name, words)
 
     def _check_label(self, name: str | Path, line: int, label: str, layout: Layout) -> None:
         labels = self.task.labels

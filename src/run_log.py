@@ -14,6 +14,7 @@ from pathlib import Path
 from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
 from BERT.pytorch_pretrained_bert.writing import append, replace_file, writing
 
+TRAIN_LOG = 'train_log.txt'
 LOG_FILES = ('train', 'eval_log', 'run.json')      # what the names of a run's files beside its weights begin with
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
 
@@ -115,7 +116,7 @@ class RunLog:
 
     def __init__(self, folder: Path, report_to: Iterable[str] = (), chosen_by: str = 'dev'):
         self.folder, self.report_to, self.chosen_by = folder, report_to, chosen_by
-        self.train_file = folder / 'train_log.txt'
+        self.train_file = folder / TRAIN_LOG
         self.eval_file = folder / 'eval_log.txt'
         self.reporters: list[TensorBoard | WandB] = []
 

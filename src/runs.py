@@ -40,11 +40,11 @@ from src.nli_data_processing import (
 from src.plots import plot_training_curves
 from src.resuming import command_to_resume, earlier_seed, finished_run, state_to_resume
 from src.run_lock import only_one
-from src.run_log import chosen_by, parse_report_to, read_run, write_run
+from src.run_log import TRAIN_LOG, chosen_by, parse_report_to, read_run, write_run
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
 from src.training import Settings, Trainer
-from src.training_state import NEUTRAL, code_marks, flat
+from src.training_state import NEUTRAL, STATE_FILE, code_marks, flat
 from src.utils import choose_device, choose_precision, choose_seed, keep_freed_memory, set_seed, versions
 
 logger = logging.getLogger(__name__)
@@ -176,13 +176,9 @@ def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
 
 
 def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
-    """Errors about the task's training file, --load_model, --cls_checkpoint and --output_dir, all in one, before any data
-    is read."""
-    problems = []
-    try:
-        GlueReader(task).path(task_folder(task), 'train')
-    except (InputError, FileNotFoundError) as error:
-        problems.append(str(error))
+    """Errors about the task's files, --load_model, --cls_checkpoint and --output_dir, all in one, before any data is
+    read."""
+    problems = missing_files(task, ('train', 'dev'))
     for flag in ('load_model', 'cls_checkpoint'):
         if getattr(args, flag):
             try:
@@ -197,6 +193,17 @@ def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
         problems.append(str(error))
     if problems:
         raise InputError('; '.join(problems))
+
+
+def missing_files(task: GlueTask, splits: tuple[str, ...]) -> list[str]:
+    """What is wrong with the files of a task's splits, as far as it can be told without reading them."""
+    problems = []
+    for split in splits:
+        try:
+            GlueReader(task).path(task_folder(task), split)
+        except (InputError, FileNotFoundError) as error:
+            problems.append(str(error))
+    return problems
 
 
 def input_marks(args: argparse.Namespace, setup: Setup, task: GlueTask, train: TokenizedSplit, dev: TokenizedSplit,
@@ -270,16 +277,19 @@ def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) 
 
 
 def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> TeacherOutputs:
-    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked."""
+    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked, else the
+    newer of the two that may be there."""
     patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
     if args.teacher_prediction:
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
-        path = patient if states or patient.is_file() or not normal.is_file() else normal
+        found = [] if states else [file for file in (patient, normal) if file.is_file()]
+        path = max(found, key=lambda file: file.stat().st_mtime_ns, default=patient)
     try:
         teacher = TeacherOutputs.open(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
+    logger.info("the teacher's outputs: %s", path)
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
@@ -291,11 +301,19 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
     return teacher
 
 
-def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -> None:
-    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout, or the
-    latter of a task that was defined otherwise: the names of a teacher's and a PTP encoder's files say nothing of it."""
+# What of a run's inputs its folder's name does not tell -> what a run made with another one was made with
+UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': "other outputs of a teacher",
+                  'load_model': 'another encoder', 'cls_checkpoint': 'another classifier',
+                  'pretrained_weights': 'other pretrained weights'}
+
+
+def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
+    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout; the
+    former of a training that has not ended, the latter of a task that was defined otherwise or made with other inputs (see
+    input_marks): the names of folders and files say nothing of it."""
     if args.load_model:
         encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
+        warn_of_unfinished(folder_of_record(encoder))
         theirs = _other_holdout(args, folder_of_record(encoder))
         if theirs:
             logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
@@ -305,16 +323,41 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path) -
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
                        'another place with --output_dir', _holdout(vars(args)), theirs, log_folder)
     earlier = read_run(log_folder)
-    changes = other_definition(task, earlier.get('arguments', {})) if earlier else []
+    if earlier is None:
+        return
+    changes = other_definition(task, earlier.get('arguments', {}))
     if changes:
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
+    then, now = earlier.get('inputs', {}), json.loads(json.dumps(inputs))
+    others = [what for name, what in UNNAMED_INPUTS.items() if name in then and then[name] != now[name]]
+    if others:
+        logger.warning('warning: this run replaces one in %s, which was made with %s; to keep both, name another place with '
+                       '--output_dir', log_folder, ' and '.join(others))
+
+
+def warn_of_unfinished(folder: Path) -> None:
+    """A line where the training whose weights lie in a folder has begun and not ended, as far as its files tell."""
+    if (folder / STATE_FILE).is_file() or ((folder / TRAIN_LOG).is_file() and not (folder / 'run.json').is_file()):
+        logger.warning("warning: the training in %s has not ended: the weights there are its best so far, or an earlier "
+                       "run's", folder)
 
 
 def folder_of_record(encoder: Path) -> Path:
     """Where the run.json of an encoder's run is, if it has one: beside it, or, of PTP.py's, in the folder of its prefix."""
     prefix = encoder.name.partition('.encoder')[0]
     return encoder.parent / prefix if made_by_ptp(str(encoder)) else encoder.parent
+
+
+def check_teacher(setup: Setup, task: GlueTask, files: tuple[Path, Path]) -> None:
+    """InputError when a teacher's (encoder file, classifier file) are those of another tokenizer or other labels, or of no
+    plain BERT, as far as the run.json beside them tells; warns of another task and of a training that has not ended."""
+    encoder, classifier = files
+    check_plain(encoder.parent)
+    check_same_labels(task, classifier.parent)
+    check_same_tokenizer(setup, encoder)
+    warn_of_another_task(task, classifier.parent)
+    warn_of_unfinished(encoder.parent)
 
 
 def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
@@ -344,6 +387,13 @@ def check_same_labels(task: GlueTask, folder: Path) -> None:
         now, then = (', '.join(labels) if labels else REGRESSION for labels in (now, then))
         raise InputError(f'the labels of {task.name} are {now}, the model in {folder} was trained with {then}; name the '
                          "classifier of this task's teacher, or train it anew")
+
+
+def warn_of_another_task(task: GlueTask, folder: Path) -> None:
+    """A line where the model in a folder was trained on another task, though its labels may be the same."""
+    then = (read_run(folder) or {}).get('task')
+    if isinstance(then, str) and then.lower() != task.name.lower():
+        logger.warning('warning: the model in %s was trained on %s; here it predicts %s', folder, then[:60], task.name)
 
 
 def check_plain(folder: Path) -> None:

@@ -400,7 +400,7 @@ class Targets:
         with self.workspace.active():
             path, = (self.workspace.outputs / 'cache').glob('MRPC.dev.*')
         arrays = safetensors.numpy.load_file(path)
-        others = [safetensors.numpy.save(arrays | {'labels': arrays['labels'].astype(np.float32)}, {'crc32': '0'})]
+        others = [safetensors.numpy.save(arrays | {'labels': arrays['labels'].astype(np.float32)}, {'about': '0'})]
 
         def read(data):
             path.write_bytes(data)

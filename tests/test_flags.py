@@ -231,6 +231,7 @@ def test_published_settings_of_bert_base():
     ('--fold 0.2', ['--fold', '0.2']),
     ('--passes 1,2,1x --model_type SPS', ['--passes', '--model_type', 'SPS']),
     ('--fp16 True --precision bf16', ['--fp16', '--precision', 'bf16']),
+    ('--fp16 False --precision fp16', ['--fp16 False', '--precision fp16']),
     ('--alpha 0.5', ['--alpha', 'ft', 'kd', 'pkd']),
     ('--train_type kd --beta 10', ['--beta', 'kd', 'pkd']),
     ('--no_such_flag 1', ['--no_such_flag']),

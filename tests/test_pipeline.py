@@ -15,13 +15,14 @@ from conftest import ROOT, Workspace, write_checkpoint, write_task
 import run_glue_benchmark
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
+from PTP import warn_of_rare_classes
 from scripts import plot_results, predict
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import load_split
 from src.evaluation import predict_logits, scores
 from src.grid import parse_axes, parse_fixed
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
-from src.nli_data_processing import compute_metrics, find_task
+from src.nli_data_processing import PTP_CLASSES, compute_metrics, find_task
 from src.saved_runs import load_run
 from src.teacher_outputs import TeacherOutputs
 
@@ -234,18 +235,30 @@ def test_from_another_working_directory(pipeline, tmp_path):
 
 
 def test_paths_edited_as_text_are_paths(tmp_path, monkeypatch):
-    """A line of envs.py in a user's words, with ~; what lies below it follows."""
+    """A line of envs.py in a user's words, with ~ or relative to the repository; what lies below it follows."""
     monkeypatch.setenv('HOME', str(tmp_path))
     lines = (ROOT / 'envs.py').read_text().splitlines()
-    edited = {'GLUE_FOLDER': '/data/glue', 'OUTPUTS_FOLDER': '~/out', 'CACHE_FOLDER': '~/../cache'}
+    edited = {'GLUE_FOLDER': '/data/glue', 'OUTPUTS_FOLDER': '~/out', 'CACHE_FOLDER': '~/../cache',
+              'MODELS_FOLDER': 'mine/models'}
+    monkeypatch.chdir('/')
     for name, value in edited.items():
         lines = [f'{name} = {value!r}' if line.startswith(f'{name} = ') else line for line in lines]
     (tmp_path / 'envs.py').write_text('\n'.join(lines))
     found = runpy.run_path(str(tmp_path / 'envs.py'))
-    wanted = {'GLUE_FOLDER': Path('/data/glue'), 'OUTPUTS_FOLDER': tmp_path / 'out',
-              'STUDENT_FOLDER': tmp_path / 'out' / 'PeaKD', 'CACHE_FOLDER': tmp_path.parent / 'cache',
+    out = tmp_path / 'out'
+    wanted = {'GLUE_FOLDER': Path('/data/glue'), 'OUTPUTS_FOLDER': out, 'STUDENT_FOLDER': out / 'PeaKD',
+              'CACHE_FOLDER': tmp_path.parent / 'cache', 'MODELS_FOLDER': tmp_path / 'mine' / 'models',
               'SAMPLE_FOLDER': tmp_path / 'data' / 'data_raw' / 'sample'}
     assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize('counts, told', [
+    ((90, 8, 1, 1), None), ((190, 8, 1, 1), 'an earlier teacher'), ((0, 49, 0, 11), 'take other thresholds')])
+def test_a_rare_class_of_ptp_is_told_with_what_could_be_done(caplog, counts, told):
+    """An earlier teacher helps where one is right and sure of all; where it is sure of nothing, it is the thresholds."""
+    warn_of_rare_classes(dict(zip(PTP_CLASSES, counts, strict=True)))
+    assert (told or '') in caplog.text and bool(caplog.text) == bool(told)
+    assert ('earlier teacher' in caplog.text) == (told == 'an earlier teacher')
 
 
 def test_readme_numbers_are_true():

@@ -508,6 +508,18 @@ def test_a_drawn_seed_is_found_again(taught, tmp_path, monkeypatch):
     assert both.code == 2 and 'several runs' in both.err and '--train_seed' in both.err
 
 
+def test_a_run_that_replaces_one_of_other_inputs_says_so(taught, tmp_path, monkeypatch):
+    """The folder's name is made of flags, and tells nothing of what is edited in the source."""
+    workspace = taught.copy(tmp_path / 'workspace')
+    command = (TRAIN, *BRIEF, '--model_type', 'SPS', '--student_hidden_layers', '2', '--train_seed', '1')
+    for _ in range(2):
+        assert 'warning' not in workspace.succeed(*command).out
+    with monkeypatch.context() as patch:
+        patch.setitem(modeling.REPEATED_LAYERS, 2, [1])
+        assert 'which was made with other constants in the source; to keep both' in workspace.succeed(*command).out
+    assert len(list((workspace.outputs / 'PeaKD' / 'MRPC').iterdir())) == 1
+
+
 def test_without_resume_a_run_starts_anew_and_says_so(taught, tmp_path, monkeypatch):
     command = (TRAIN, *BRIEF, '--train_seed', '1', '--output_dir', tmp_path)
     stopped(taught, monkeypatch, 0, *command)

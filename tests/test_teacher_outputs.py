@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from conftest import VOCABULARY
+from conftest import VOCABULARY, write_task
 
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -19,6 +19,7 @@ from src.runs import _warn_of_another_teacher
 from src.teacher_outputs import TeacherOutputs, write_results
 
 SCRIPT = 'save_teacher_outputs.py'
+TRAIN = 'NLI_KD_training.py'
 ROWS = {'train': 60, 'dev': 30, 'test': 20}
 FLAGS = ('--bert_model', 'tiny', '--teacher_hidden_layers', 3, '--precision', 'fp32', '--max_seq_length', 20)
 
@@ -389,6 +390,58 @@ def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_p
     workspace.add_teacher(seed=9)
     assert 'was made from another teacher than that in' in workspace.succeed(*ptp).out
     assert 'another teacher' not in workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
+
+
+def test_where_logits_are_enough_the_newer_file_is_read(taught, tmp_path):
+    """Of two states of one teacher, say: the one that was asked for last. pkd needs the states of all layers."""
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    patient, normal = workspace.result_file(3), workspace.result_file(3, kind='normal')
+    brief = (*FLAGS, '--num_train_epochs', 0.1, '--student_hidden_layers', 1)
+    ptp, kd, pkd = ('PTP.py', *brief), (TRAIN, *brief, '--train_type', 'kd'), (TRAIN, *brief, '--train_type', 'pkd')
+    for newer, older in ((normal, patient), (patient, normal)):
+        os.utime(older, (1, 1))
+        os.utime(newer)
+        for script in (ptp, kd):
+            assert f"the teacher's outputs: {newer}" in workspace.succeed(*script).out
+        assert f"the teacher's outputs: {patient}" in workspace.succeed(*pkd).out
+
+
+def test_a_file_of_the_tasks_folder_is_found_by_its_place_in_it(taught, tmp_path):
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'teacher_3layer/BERT.encoder.pkl').out
+    assert str(workspace.teacher_folder(3) / 'BERT.cls.pkl') in out
+    assert out.count('saved in') == 1
+
+
+def test_a_teacher_of_another_task_and_one_that_is_not_done_are_told(taught, tmp_path):
+    """The labels 0 and 1 are those of many tasks. A student of such an encoder is told of it too."""
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    folder = workspace.teacher_folder(3)
+    write_task(workspace.glue, 'RTE')
+    write_task(workspace.glue, 'QNLI')
+    quick = (*FLAGS, '--num_train_epochs', 0.1, '--train_seed', 1)
+    workspace.succeed(TRAIN, *quick, '--task', 'RTE', '--output_dir', tmp_path / 'rte')
+    encoder = tmp_path / 'rte' / 'BERT.encoder.pkl'
+    out = workspace.succeed(SCRIPT, *FLAGS, '--task', 'QNLI', '--load_model', encoder).out
+    assert f'warning: the model in {encoder.parent} was trained on RTE; here it predicts QNLI' in out
+    assert 'warning' not in workspace.succeed(SCRIPT, *FLAGS, '--task', 'RTE', '--load_model', encoder).out
+    assert 'has not ended' not in workspace.succeed(SCRIPT, *FLAGS).out          # weights alone tell nothing
+    for file in ('training_state.pt', 'train_log.txt'):
+        (folder / file).write_bytes(b'')
+        out = workspace.succeed(SCRIPT, *FLAGS).out
+        assert f'warning: the training in {folder} has not ended' in out
+        out = workspace.succeed(TRAIN, *quick, '--load_model', 'BERT.encoder.pkl', '--output_dir', tmp_path / file).out
+        assert f'warning: the training in {folder} has not ended' in out
+        (folder / file).unlink()
+
+
+def test_missing_files_are_told_together_before_anything_is_loaded(taught, tmp_path):
+    workspace = taught[0].copy(tmp_path / 'workspace')
+    for name in ('dev.tsv', 'test.tsv'):
+        (workspace.glue / 'MRPC' / name).unlink()
+    outcome = workspace.call(SCRIPT, *FLAGS)
+    assert outcome.code == 2 and 'dev.tsv is missing' in outcome.err and 'test.tsv is missing' in outcome.err
+    assert 'teacher:' not in outcome.out
 
 
 @pytest.mark.parametrize('made_from, told', [
