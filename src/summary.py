@@ -14,6 +14,7 @@ import pandas as pd
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.grid import METHODS
+from src.nli_data_processing import SPELLINGS
 from src.plots import plot_scores
 from src.results import DEV, HOLDOUT, SCOPE, SETTING_STAGES, read_results
 
@@ -139,10 +140,14 @@ def _scored(rows: pd.DataFrame, kind: str) -> pd.Series:
     return rows[columns].notna().any(axis=1)
 
 
-def score_columns(rows: pd.DataFrame, kind: str) -> list[str]:
-    """The scores to show of a task's rows: the one that decides, and accuracy where there is one too."""
-    names = dict.fromkeys((rows['metric'].iloc[0], PAPER_SCORE))
-    return [name for name in names if f'{kind}_{name}' in rows and rows[f'{kind}_{name}'].notna().any()]
+def score_columns(rows: pd.DataFrame, kind: str) -> dict[str, str]:
+    """The scores to show of a task's rows, and their columns: the one that decides, accuracy where there is one too, and of
+    the chosen state that on the dev sets of other tasks which the model serves."""
+    task, metric = rows[['task', 'metric']].iloc[0]
+    columns = {name: f'{kind}_{name}' for name in (metric, PAPER_SCORE)}
+    if kind != 'dev_last' and task.lower() in SPELLINGS:
+        columns |= {f'{other} {metric}': f'{other}_{metric}' for other in SPELLINGS[task.lower()].also}
+    return {name: column for name, column in columns.items() if column in rows and rows[column].notna().any()}
 
 
 def paired_difference(scores: pd.Series, baseline: pd.Series) -> tuple[float, float, int]:
@@ -210,7 +215,7 @@ class Summary:
     def _line(self, method: str, setting: str, rows: pd.DataFrame) -> dict[str, Any]:
         group, task, layers, metric = (rows[name].iloc[0] for name in ('group', 'task', 'layers', 'metric'))
         by_seed = rows.groupby('seed').mean(numeric_only=True)
-        scores = {name: 100 * by_seed[f'{self.kind}_{name}'] for name in score_columns(rows, self.kind)}
+        scores = {name: 100 * by_seed[column] for name, column in score_columns(rows, self.kind).items()}
         statistics = {f'{name}_{what}': value for name, values in scores.items()
                       for what, value in (('mean', values.mean()), ('sd', values.std()))}
         choosing = 100 * by_seed.get(f'{self.choosing}_{metric}', pd.Series(dtype=float))
@@ -272,12 +277,10 @@ class Summary:
         return parts
 
     def _group_table(self, lines: pd.DataFrame) -> pd.DataFrame:
-        metric = lines['metric'].iloc[0]
         table = {'layers': lines['layers'], 'method': lines['method'], 'n': lines['n']}
-        for name in dict.fromkeys((metric, PAPER_SCORE)):
-            if f'{name}_mean' in lines and lines[f'{name}_mean'].notna().any():
-                table |= {name: _column(lines, name, ('mean', 'sd')),
-                          f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
+        for name in dict.fromkeys(name for scores in lines['scores'] for name in scores):
+            table |= {name: _column(lines, name, ('mean', 'sd')),
+                      f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
         if lines['paper'].notna().any():
             table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
         table |= {name.replace('_', ' '): [whole(value) for value in lines[name]] for name in SIZES}

@@ -235,6 +235,17 @@ def test_averages_of_accuracy_say_over_how_many_cells(tmp_path):
     assert '| sps | 2 | +10.00 ± 0.00 | 1 | +10.00 ± 0.00 |' in text
 
 
+def test_mismatched_dev_of_mnli_stands_beside_the_matched(tmp_path):
+    """It is of the state that was chosen, so not among the scores of the last step."""
+    rows = [row('MNLI', method, seed, acc, **{'MNLI-mm_acc': acc + 0.01 * seed}) for seed in (1, 2)
+            for method, acc in (('pkd', .5), ('sps', .6))]
+    made = make_summaries([write(tmp_path / 'results.csv', rows)], 'pkd')
+    best, last = ('\n'.join(made[kind].markdown()) for kind in ('dev_best', 'dev_last'))
+    assert '| n | acc | acc − pkd | MNLI-mm acc | MNLI-mm acc − pkd |' in best and 'MNLI-mm' not in last
+    assert '| sps | 2 | 60.00 ± 0.00 | +10.00 ± 0.00 | 61.50 ± 0.71 | +10.00 ± 0.00 |' in best
+    assert made['dev_best'].averages()['metric_diff'].tolist() == pytest.approx([10])
+
+
 def test_failed_runs_that_are_left_out_are_told(results, tmp_path, caplog):
     load_rows([results])
     assert 'warning: runs left out because they failed: 1, among them runs/RTE/sps_3_4' in caplog.text
