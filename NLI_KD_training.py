@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     setup = set_up(args)
     find_inputs(args, task, setup)
     config = student_config(args, setup.config)
-    teacher = None if args.train_type == 'ft' else open_teacher(args, task, states=args.train_type == 'pkd')
+    teacher = None if args.train_type == 'ft' else open_teacher(args, task, args.train_type == 'pkd', setup)
     patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
@@ -86,23 +86,26 @@ def make_objective(args: argparse.Namespace, train: TokenizedSplit, teacher: Tea
     if teacher is None:
         return Objective(train.labels)
     teacher.check('train', train)
+    logger.info("the teacher's outputs: %s", teacher.path)
+    if patience:
+        logger.info('patience: teacher layers %s, student passes %s (0-based)', *patience)
+    elif args.train_type == 'pkd':
+        logger.info('the student has no pass to match beside the last: plain KD')
     return Objective(train.labels, teacher, args.alpha, args.T, args.beta, args.normalize_patience, patience)
 
 
 def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
-    """(teacher layers, student passes) that patience matches; None, and a word about it, when there are none."""
+    """(teacher layers, student passes) that patience matches; None when there are none."""
     config = student_config(args, setup.config)
     _, layers, hidden = teacher.arrays['train.feature_maps'].shape
     passes = config.layer_passes()
     shared_six = [layer for layer, _ in passes] == SHARED_SIX
     match = chosen_patience_layers(args.fc_layer_idx, len(passes), layers, shared_six)
     if not match[0]:
-        logger.info('a student of %d pass(es) has none to match beside the last: plain KD', len(passes))
         return None
     if hidden != config.hidden_size:
         raise InputError(f'--train_type pkd: the teacher has states of width {hidden}, the student of '
                          f'{config.hidden_size}; use --train_type kd')
-    logger.info('patience: teacher layers %s, student passes %s (0-based)', *match)
     return match
 
 

@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     find_inputs(args, task, setup)
     folder = run_folder(args, task)
     name = f'PTP.{model_name(args, student_config(args, setup.config).num_hidden_layers)}'
-    teacher = open_teacher(args, task, states=False)
+    teacher = open_teacher(args, task, states=False, setup=setup)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
     inputs = input_marks(args, setup, task, splits['train'], splits['dev'], teacher)
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
@@ -79,6 +79,7 @@ def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutpu
 
     The thresholds are fixed on these rows of train, those to learn from; the rows held out are counted apart."""
     answers = {name: teacher_answers(teacher, name, split) for name, split in splits.items()}
+    logger.info("the teacher's outputs: %s", teacher.path)
     confidence, correct = answers['train']
     thresholds = ptp_thresholds(task.name, args.ptp_threshold, confidence[rows], correct[rows])
     logger.info('PTP thresholds: t1 %.4f, t2 %.4f', *thresholds)

@@ -276,9 +276,9 @@ def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) 
                        'name the file that you mean with --teacher_prediction', path, folder)
 
 
-def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> TeacherOutputs:
+def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: Setup | None = None) -> TeacherOutputs:
     """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked, else the
-    newer of the two that may be there."""
+    newer of the two that may be there. With a setup, InputError where its rows were read otherwise than by this."""
     patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
     if args.teacher_prediction:
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
@@ -289,7 +289,9 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool) -> Teac
         teacher = TeacherOutputs.open(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
-    logger.info("the teacher's outputs: %s", path)
+    if setup:
+        teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
+                                         'max_seq_length': str(args.max_seq_length)})
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:

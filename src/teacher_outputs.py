@@ -279,17 +279,21 @@ class TeacherOutputs:
 
     def check(self, name: str, split: TokenizedSplit) -> None:
         """InputError that says what differs when the file's rows of a split are not the ones this run has."""
+        self.check_identity(name, split.identity())
+        arrays, outputs = self.split(name), find_task(split.task).num_labels
+        if 'pred_logit' not in arrays or arrays['pred_logit'].shape[1] != outputs \
+                or any(len(array) != len(split) for array in arrays.values() if array.ndim):
+            raise _unfit(self.path, f'is damaged: its arrays of {name} are not of {len(split)} rows with {outputs} outputs')
+
+    def check_identity(self, name: str, known: dict[str, str]) -> None:
+        """InputError where the file's rows of a split differ in what is known of them: see TokenizedSplit.identity."""
         made_from = _identity(self.metadata.get(name, ''))
-        for what, here in split.identity().items():
+        for what, here in known.items():
             there = made_from.get(what, 'none')
             if there != here:
                 raise InputError(f'--teacher_prediction: {self.path} does not fit the {name} set of this run: its '
                                  f'{what} differ: {str(there)[:24]} in the file, {here[:24]} here; make the file anew with '
                                  'save_teacher_outputs.py')
-        arrays, outputs = self.split(name), find_task(split.task).num_labels
-        if 'pred_logit' not in arrays or arrays['pred_logit'].shape[1] != outputs \
-                or any(len(array) != len(split) for array in arrays.values() if array.ndim):
-            raise _unfit(self.path, f'is damaged: its arrays of {name} are not of {len(split)} rows with {outputs} outputs')
 
     def task(self) -> GlueTask:
         """The task whose rows it has. InputError where it does not tell a known one."""

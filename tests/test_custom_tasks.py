@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CUES, WORDS, own_tables
+from conftest import CUES, WORDS, own_tables, write_task
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, TEACHER, TRAIN, parse
@@ -414,6 +414,7 @@ def test_a_model_is_not_taken_for_one_of_other_labels(trained, tmp_path):
     outcome = workspace.call(TRAIN, *FIT, '--task_config', config, '--train_type', 'kd', '--student_hidden_layers', 1)
     assert outcome.code == 2 and 'does not fit the train set' in outcome.err and 'labels differ' in outcome.err
     own = next(workspace.outputs.glob('KD/*/teacher_2layer/BERT.encoder.pkl'))
+    write_task(workspace.glue, 'MRPC')
     outcome = workspace.call(TEACHER, *SMALL, '--task', 'MRPC', '--encoder_checkpoint', own)
     assert outcome.code == 2 and 'the labels of MRPC are 0, 1, the model in' in outcome.err
     assert workspace.tree() == before
