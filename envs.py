@@ -12,7 +12,8 @@ HOME_DATA_FOLDER = PROJECT_FOLDER / 'data'
 
 
 def _root(variable: str, default: Path) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().resolve()
+    given = os.environ.get(variable)
+    return Path(given).expanduser().resolve() if given else Path(PROJECT_FOLDER, Path(default).expanduser()).resolve()
 
 
 # What is read

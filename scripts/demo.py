@@ -125,8 +125,7 @@ def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: P
 
 def _inputs(args: argparse.Namespace) -> dict:
     task = find_task(args.task)
-    teacher = None if args.train_type == 'ft' and 'PTP_seed' not in args else open_teacher(
-        args, task, states=args.train_type == 'pkd')
+    teacher = None if args.train_type == 'ft' and 'PTP_seed' not in args else open_teacher(args, task, states=False)
     setup = set_up(args)
     return input_marks(args, setup, task, _split(args, setup, 'train'), _split(args, setup, 'dev'), teacher)
 

@@ -130,7 +130,7 @@ def agreement(args: argparse.Namespace, paths: list[Path]) -> None:
     run = load_run(args.run)
     check_classification(run.task)
     run.args.teacher_prediction = args.teacher_prediction or run.args.teacher_prediction
-    teacher, dev = open_teacher(run.args, run.task, run.args.train_type == 'pkd'), run.tokens(run.task, 'dev')
+    teacher, dev = open_teacher(run.args, run.task, states=False), run.tokens(run.task, 'dev')
     learnt_from = run.record.get('inputs', {}).get('teacher')
     if learnt_from and learnt_from != teacher.fingerprint():
         logger.warning('warning: the result file is not the one that the run in %s learnt from', run.folder)

@@ -66,7 +66,7 @@ def compare(grid: Grid, root: Path, jobs: int = 1, keep_weights: str = 'best', r
     chose its state, and of each data and holdout, between which scores cannot be compared; all; none, and no PTP encoder
     either); retry_failed: run cells again that failed before."""
     check_grid(grid)
-    root = root.expanduser().resolve()
+    root = root.resolve()
     with _told_once():
         cells = {stage.folder: (cell, stage) for cell in grid_cells(grid) for stage in [student_stage(grid, cell)]}
         columns = {folder: _columns(cell, stage) for folder, (cell, stage) in cells.items()}

@@ -276,15 +276,24 @@ def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) 
                        'name the file that you mean with --teacher_prediction', path, folder)
 
 
+def _warn_of_newer(normal: Path, patient: TeacherOutputs) -> None:
+    """A line where a file of logits alone is newer than that with the states too, which goes before it, and was made from
+    another teacher, or state of it."""
+    if normal.is_file() and normal.stat().st_mtime_ns > patient.path.stat().st_mtime_ns:
+        encoder = TeacherOutputs.open(normal).metadata.get('encoder_sha256')
+        if encoder != patient.metadata.get('encoder_sha256'):
+            logger.warning('warning: %s is read; %s, which is newer, was made from other weights: if you mean these, give '
+                           '--teacher_prediction %s', patient.path, normal.name, normal)
+
+
 def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: Setup | None = None) -> TeacherOutputs:
-    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked, else the
-    newer of the two that may be there. With a setup, InputError where its rows were read otherwise than by this."""
+    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked or where
+    there is one. With a setup, InputError where its rows were read otherwise than by this."""
     patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
     if args.teacher_prediction:
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
-        found = [] if states else [file for file in (patient, normal) if file.is_file()]
-        path = max(found, key=lambda file: file.stat().st_mtime_ns, default=patient)
+        path = patient if states or patient.is_file() or not normal.is_file() else normal
     try:
         teacher = TeacherOutputs.open(path)
     except FileNotFoundError as error:
@@ -292,6 +301,8 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
     if setup:
         teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
                                          'max_seq_length': str(args.max_seq_length)})
+    if not args.teacher_prediction and path == patient:
+        _warn_of_newer(normal, teacher)
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
@@ -304,15 +315,17 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
 
 
 # What of a run's inputs its folder's name does not tell -> what a run made with another one was made with
-UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': "other outputs of a teacher",
+UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'other outputs of a teacher',
                   'load_model': 'another encoder', 'cls_checkpoint': 'another classifier',
-                  'pretrained_weights': 'other pretrained weights'}
+                  'pretrained_weights': 'other pretrained weights', 'rows': 'other rows', 'labels': 'other labels',
+                  'dev_rows': 'other dev rows', 'dev_labels': 'other dev labels'}
 
 
 def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
     """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout; the
-    former of a training that has not ended, the latter of a task that was defined otherwise or made with other inputs (see
-    input_marks): the names of folders and files say nothing of it."""
+    former of a training that has not ended, the latter of a task that was defined otherwise: the names of folders and files
+    say nothing of it. Of a run made with other inputs (see input_marks), as in a pipeline that is run again from a new
+    teacher on, a line says so."""
     if args.load_model:
         encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
         warn_of_unfinished(folder_of_record(encoder))
@@ -325,24 +338,24 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, i
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
                        'another place with --output_dir', _holdout(vars(args)), theirs, log_folder)
     earlier = read_run(log_folder)
-    if earlier is None:
+    if earlier is None or args.resume:       # a run that has ended stays as it is
         return
     changes = other_definition(task, earlier.get('arguments', {}))
     if changes:
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
     then, now = earlier.get('inputs', {}), json.loads(json.dumps(inputs))
-    others = [what for name, what in UNNAMED_INPUTS.items() if name in then and then[name] != now[name]]
+    others = [what for name, what in UNNAMED_INPUTS.items() if then.get(name) and now[name] and then[name] != now[name]]
     if others:
-        logger.warning('warning: this run replaces one in %s, which was made with %s; to keep both, name another place with '
-                       '--output_dir', log_folder, ' and '.join(others))
+        logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(others))
 
 
 def warn_of_unfinished(folder: Path) -> None:
     """A line where the training whose weights lie in a folder has begun and not ended, as far as its files tell."""
-    if (folder / STATE_FILE).is_file() or ((folder / TRAIN_LOG).is_file() and not (folder / 'run.json').is_file()):
-        logger.warning("warning: the training in %s has not ended: the weights there are its best so far, or an earlier "
-                       "run's", folder)
+    begun = (folder / STATE_FILE).is_file() or (folder / TRAIN_LOG).is_file()
+    if begun and not (folder / 'run.json').is_file():
+        logger.warning("warning: there is no run.json in %s: if its training has not ended, the weights there are its best "
+                       "so far, or an earlier run's", folder)
 
 
 def folder_of_record(encoder: Path) -> Path:
@@ -394,7 +407,8 @@ def check_same_labels(task: GlueTask, folder: Path) -> None:
 def warn_of_another_task(task: GlueTask, folder: Path) -> None:
     """A line where the model in a folder was trained on another task, though its labels may be the same."""
     then = (read_run(folder) or {}).get('task')
-    if isinstance(then, str) and then.lower() != task.name.lower():
+    if isinstance(then, str) and then.lower() != task.name.lower() and (
+            then.lower() not in SPELLINGS or task.name not in SPELLINGS[then.lower()].also):
         logger.warning('warning: the model in %s was trained on %s; here it predicts %s', folder, then[:60], task.name)
 
 

@@ -192,8 +192,10 @@ def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
 
 
 def _keep_best_loss(cell: Cell) -> dict[str, str]:
-    """The criterion below which any loss is: of regression it has the labels' unit, squared."""
-    return {'saving_criterion_loss': '1e30' if find_task(cell.task).labels is None else '100'}
+    """The criterion below which any loss is: that of regression has the labels' unit, squared, which a task of one's own may
+    have in thousands."""
+    task = find_task(cell.task)
+    return {'saving_criterion_loss': '1e30' if task.definition and task.labels is None else '100'}
 
 
 def _stage(kind: str, place: str, name: str, flags: dict[str, Any], grid: Grid, cell: Cell, needs: tuple[Stage, ...],

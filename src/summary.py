@@ -229,11 +229,11 @@ class Summary:
         if base is None or line['method'] == self.baseline:
             return {}
         differences = {}
-        for name in line['scores'].keys() & base['scores'].keys():
+        for name in (name for name in line['scores'] if name in base['scores']):
             mean, error, pairs = paired_difference(line['scores'][name], base['scores'][name])
-            differences |= {f'{name}_diff': mean, f'{name}_diff_se': error, 'pairs': pairs}
+            differences |= {f'{name}_diff': mean, f'{name}_diff_se': error}
             if name == line['metric']:
-                differences |= {'metric_diff': mean, 'metric_diff_se': error}
+                differences |= {'metric_diff': mean, 'metric_diff_se': error, 'pairs': pairs}
         return differences
 
     def averages(self) -> pd.DataFrame:

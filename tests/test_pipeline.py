@@ -250,6 +250,12 @@ def test_paths_edited_as_text_are_paths(tmp_path, monkeypatch):
               'CACHE_FOLDER': tmp_path.parent / 'cache', 'MODELS_FOLDER': tmp_path / 'mine' / 'models',
               'SAMPLE_FOLDER': tmp_path / 'data' / 'data_raw' / 'sample'}
     assert {name: found[name] for name in wanted} == wanted
+    monkeypatch.delenv('PEAKD_GLUE', raising=False)
+    lines = [re.sub("(?<=^GLUE_FOLDER = ).*", "_root('PEAKD_GLUE', 'mine/glue')", line) for line in lines]
+    (tmp_path / 'envs.py').write_text('\n'.join(lines))
+    assert runpy.run_path(str(tmp_path / 'envs.py'))['GLUE_FOLDER'] == tmp_path / 'mine' / 'glue'
+    monkeypatch.setenv('PEAKD_GLUE', 'of/the/shell')
+    assert runpy.run_path(str(tmp_path / 'envs.py'))['GLUE_FOLDER'] == Path('/of/the/shell')
 
 
 @pytest.mark.parametrize('counts, told', [

@@ -93,13 +93,28 @@ def test_a_failed_cell_does_not_stop_the_study(workspace, monkeypatch):
     """The part's other calls, its summary and the other parts run all the same; other failures stop it."""
     monkeypatch.setattr(study, 'STUDY', workspace.outputs / 'failing')
     monkeypatch.setattr(study, 'PARTS', {'first': [['1'], ['2']], 'second': [['3']]})
-    calls, codes = [], {'1': 1}
-    monkeypatch.setattr(study, 'run_child', lambda call, _: calls.append(call) or codes.get(call[4], 0))
-    failed = workspace.call('scripts.study')
-    assert failed.code == 1 and 'cells have failed in first;' in failed.err
-    assert [call[4] if 'compare' in call[2] else 'summary' for call in calls] == ['1', '2', 'summary', '3', 'summary']
-    codes['1'] = 130
-    assert workspace.call('scripts.study').code == 2 and len(calls) == 6
+
+    def calls(**codes):
+        """What was called, and the study's outcome; codes: of calls, summary_first that of the first part's summary, say."""
+        called = []
+
+        def run_child(command, _):
+            part = command[-1].rpartition('/')[2]
+            called.append(f'summary_{part}' if command[2] == '--mode=summary' else f'call_{command[4]}')
+            return codes.get(called[-1], 0)
+        monkeypatch.setattr(study, 'run_child', run_child)
+        return called, workspace.call('scripts.study')
+
+    everything = ['call_1', 'call_2', 'summary_first', 'call_3', 'summary_second']
+    called, failed = calls(call_1=1)
+    assert called == everything and failed.code == 1 and 'cells of first have failed' in failed.err
+    called, failed = calls(call_1=1, call_2=1, summary_first=2)          # there is nothing to sum up
+    assert called == everything and failed.code == 1
+    called, failed = calls(call_1=1, summary_first=2)
+    assert called == everything[:3] and failed.code == 2
+    called, failed = calls(call_1=130)
+    assert called == ['call_1'] and failed.code == 2 and 'exit code 130' in failed.err
+    assert calls()[1].code == 0
 
 
 def test_rows_of_sst2_are_lines_that_end_with_newlines_alone(workspace, monkeypatch):

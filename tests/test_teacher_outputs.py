@@ -392,18 +392,29 @@ def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_p
     assert 'another teacher' not in workspace.succeed(*ptp, '--teacher_prediction', workspace.result_file(3)).out
 
 
-def test_where_logits_are_enough_the_newer_file_is_read(taught, tmp_path):
-    """Of two states of one teacher, say: the one that was asked for last. pkd needs the states of all layers."""
+def test_a_newer_file_of_other_weights_that_is_not_read_is_told(taught, tmp_path):
+    """The file with the states goes before that with logits alone, whichever is newer."""
     workspace = taught[0].copy(tmp_path / 'workspace')
     patient, normal = workspace.result_file(3), workspace.result_file(3, kind='normal')
     brief = (*FLAGS, '--num_train_epochs', 0.1, '--student_hidden_layers', 1)
-    ptp, kd, pkd = ('PTP.py', *brief), (TRAIN, *brief, '--train_type', 'kd'), (TRAIN, *brief, '--train_type', 'pkd')
-    for newer, older in ((normal, patient), (patient, normal)):
-        os.utime(older, (1, 1))
-        os.utime(newer)
-        for script in (ptp, kd):
-            assert f"the teacher's outputs: {newer}" in workspace.succeed(*script).out
-        assert f"the teacher's outputs: {patient}" in workspace.succeed(*pkd).out
+    scripts = (('PTP.py', *brief), (TRAIN, *brief, '--train_type', 'kd'))
+
+    def told():
+        outs = [workspace.succeed(*script).out for script in scripts]
+        assert all(f"the teacher's outputs: {patient}" in out for out in outs)
+        return [f'{normal.name}, which is newer, was made from other weights' in out for out in outs]
+
+    os.utime(patient, (1, 1))
+    assert told() == [False, False]                                       # the same weights
+    for path in workspace.teacher_folder(3).glob('BERT.encoder*.pkl'):
+        path.unlink()
+    workspace.add_teacher(seed=9)
+    workspace.succeed(SCRIPT, *FLAGS, '--all_layers', False)
+    assert told() == [True, True]
+    os.utime(normal, (0, 0))
+    assert told() == [False, False]
+    patient.unlink()
+    assert f"the teacher's outputs: {normal}" in workspace.succeed(*scripts[0]).out
 
 
 def test_a_file_of_the_tasks_folder_is_found_by_its_place_in_it(taught, tmp_path):
@@ -425,13 +436,13 @@ def test_a_teacher_of_another_task_and_one_that_is_not_done_are_told(taught, tmp
     out = workspace.succeed(SCRIPT, *FLAGS, '--task', 'QNLI', '--load_model', encoder).out
     assert f'warning: the model in {encoder.parent} was trained on RTE; here it predicts QNLI' in out
     assert 'warning' not in workspace.succeed(SCRIPT, *FLAGS, '--task', 'RTE', '--load_model', encoder).out
-    assert 'has not ended' not in workspace.succeed(SCRIPT, *FLAGS).out          # weights alone tell nothing
+    assert 'run.json' not in workspace.succeed(SCRIPT, *FLAGS).out          # weights alone tell nothing
     for file in ('training_state.pt', 'train_log.txt'):
         (folder / file).write_bytes(b'')
         out = workspace.succeed(SCRIPT, *FLAGS).out
-        assert f'warning: the training in {folder} has not ended' in out
+        assert f'warning: there is no run.json in {folder}' in out
         out = workspace.succeed(TRAIN, *quick, '--load_model', 'BERT.encoder.pkl', '--output_dir', tmp_path / file).out
-        assert f'warning: the training in {folder} has not ended' in out
+        assert f'warning: there is no run.json in {folder}' in out
         (folder / file).unlink()
 
 
