@@ -39,7 +39,7 @@ TEACHER_CHECKPOINTS = {'acc': '_acc', 'loss': '_loss', 'final': ''}     # name -
 SCRIPTS = {'student': TRAIN, 'ptp': PTP, 'teacher': TRAIN, 'dump': TEACHER, 'join': TEACHER}
 SETTABLE = ('student', 'ptp', 'teacher')
 
-COMMON = ('holdout', 'holdout_seed')     # flags that a comparison gives every run that trains
+HELD_OUT, SEED_OF_ROWS = COMMON = ('holdout', 'holdout_seed')     # flags that a comparison gives every run that trains
 
 # Flags that the comparison gives itself -> what to use instead
 OWN = {'task': '--tasks', 'task_config': '--task_config', 'train_type': '--methods', 'model_type': '--methods',
@@ -157,6 +157,9 @@ def check_grid(grid: Grid) -> None:
     problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
     if grid.teacher_folds and not any(METHODS[method].ptp for method in methods):
         problems.append(f'--teacher_folds {grid.teacher_folds} has no effect on any of --methods {",".join(grid.methods)}')
+    seed = grid.common.get(SEED_OF_ROWS)
+    if seed is not None and HELD_OUT not in grid.common and not grid.teacher_folds:
+        problems.append(f'--{SEED_OF_ROWS} {seed} has no effect without --{HELD_OUT} or --teacher_folds')
     problems += _ranks_too_high(grid)
     problems += _too_deep(grid, cells) if cells else [
         f'--methods {",".join(grid.methods)} on {",".join(grid.tasks)}: {no_meaning}']

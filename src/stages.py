@@ -14,7 +14,20 @@ from typing import Any
 
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
 from src.checkpoints import checkpoint_files
-from src.grid import COMMON, METHODS, OF_THE_START, OWN, RANK, SCRIPTS, TEACHER_CHECKPOINTS, WIRING, Cell, Grid
+from src.grid import (
+    COMMON,
+    HELD_OUT,
+    METHODS,
+    OF_THE_START,
+    OWN,
+    RANK,
+    SCRIPTS,
+    SEED_OF_ROWS,
+    TEACHER_CHECKPOINTS,
+    WIRING,
+    Cell,
+    Grid,
+)
 from src.nli_data_processing import find_task
 from src.runs import NOT_CONFIGURATION, constants_used, model_name
 from src.training_state import flat
@@ -148,7 +161,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
     if method.ptp:
         settings.pop(OF_THE_START, None)
     flags = (_start(grid, cell) | _wiring(cell, settings) | {'train_type': cell.train_type, 'train_seed': cell.seed}
-             | KEEP_BEST_METRIC | grid.common | settings)
+             | KEEP_BEST_METRIC | _common(grid) | settings)
     if dump:
         flags['teacher_hidden_layers'] = grid.teacher_layers
     name = f'{cell.method}_{cell.layers}layer_seed{cell.seed}'
@@ -158,7 +171,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
 def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
     # The student's shape and start too, for of a method with PTP it is PTP that starts from the checkpoint.
     settings = _settings(cell, 'ptp', (*INHERITED, WIRING, RANK, OF_THE_START))
-    flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | grid.common
+    flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | _common(grid)
     flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
     name = f'{METHODS[cell.method].model_type}_{cell.layers}layer_seed{cell.seed}'
     return _stage('ptp', f'ptp/{cell.task}', name, flags, grid, cell, (_joined(grid, cell) if grid.teacher_folds else dump,))
@@ -182,13 +195,18 @@ def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
         name += f'_fold{fold.replace("/", "of")}'
         of_fold = {'fold': fold}
     teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | _keep_best_loss(cell)
-                     | grid.common | settings | of_fold, grid, cell, ())
+                     | _common(grid, fold) | settings | of_fold, grid, cell, ())
     settings = {name: value for name, value in settings.items() if name in INHERITED}
     # Named even where it is the default: the script's constants, which may have been edited, go before that. Of a fold's
     # teacher only the labels of PTP are made, of its logits.
     flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers, 'all_layers': not fold} | settings
     return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
                   TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
+
+
+def _common(grid: Grid, fold: str | None = None) -> dict[str, str]:
+    """The flags of all runs that train, but of those that have neither a holdout nor a fold the seed that draws them."""
+    return {name: value for name, value in grid.common.items() if name != SEED_OF_ROWS or HELD_OUT in grid.common or fold}
 
 
 def _keep_best_loss(cell: Cell) -> dict[str, str]:
@@ -244,6 +262,9 @@ def setting_columns(student: Stage) -> dict[str, str]:
     join, dump = student.need('join'), student.need('dump')
     if join:
         columns['ptp.teacher_folds'] = str(len(join.needs))
+        seed = join.need('teacher').arguments.holdout_seed
+        if seed != student.arguments.holdout_seed:
+            columns[f'ptp.{SEED_OF_ROWS}'] = str(seed)
     if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:
         columns['teacher.checkpoint'] = dump.criterion.lstrip('_') or 'final'
     return columns

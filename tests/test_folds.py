@@ -248,6 +248,23 @@ def test_folds_change_what_needs_them_alone():
     assert sorted(columns, key=str) == ['3', '3', None]
 
 
+def test_the_seed_of_the_folds_needs_no_holdout():
+    """It goes to the teachers of the folds, and other folds are other runs, with a column that tells them."""
+    student = only(methods=('sps+ptp',), teacher_folds=3, common={'holdout_seed': '7'})
+    folds = student.need('join').needs
+    assert [need.need('teacher').arguments.holdout_seed for need in folds] == [7] * 3
+    assert {student.arguments.holdout_seed, student.need('ptp').arguments.holdout_seed,
+            student.need('dump').need('teacher').arguments.holdout_seed} == {0}
+    assert setting_columns(student)['ptp.holdout_seed'] == '7'
+    usual = only(methods=('sps+ptp',), teacher_folds=3)
+    assert usual.folder != student.folder and 'ptp.holdout_seed' not in setting_columns(usual)
+    both = only(methods=('sps+ptp',), teacher_folds=3, common={'holdout_seed': '7', 'holdout': '0.1'})
+    assert both.arguments.holdout_seed == both.need('join').need('teacher').arguments.holdout_seed == 7
+    assert 'ptp.holdout_seed' not in setting_columns(both)
+    with pytest.raises(InputError, match='--holdout_seed 7 has no effect without --holdout or --teacher_folds'):
+        check_grid(grid(common={'holdout_seed': '7'}))
+
+
 def test_folds_without_effect():
     with pytest.raises(InputError, match='--teacher_folds 3 has no effect on any of --methods pkd,sps'):
         check_grid(grid(methods=('pkd', 'sps'), teacher_folds=3))
