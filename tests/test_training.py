@@ -408,6 +408,7 @@ def test_load_model_goes_before_the_pretrained_checkpoint(make_workspace):
 
 class FakeTeacher:
     """Answers of a teacher: for each split (confidence, correct)."""
+    path = 'results.pkl'
 
     def __init__(self, **answers):
         self.answers = answers
