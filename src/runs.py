@@ -1,5 +1,6 @@
 """What the scripts share between parsing and training: checkpoint, model, data, folders, records."""
 import argparse
+import contextlib
 import hashlib
 import json
 import logging
@@ -279,9 +280,10 @@ def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) 
 def _warn_of_newer(normal: Path, patient: TeacherOutputs) -> None:
     """A line where a file of logits alone is newer than that with the states too, which goes before it, and was made from
     another teacher, or state of it."""
-    if normal.is_file() and normal.stat().st_mtime_ns > patient.path.stat().st_mtime_ns:
-        encoder = TeacherOutputs.open(normal).metadata.get('encoder_sha256')
-        if encoder != patient.metadata.get('encoder_sha256'):
+    if not normal.is_file() or normal.stat().st_mtime_ns <= patient.path.stat().st_mtime_ns:
+        return
+    with contextlib.suppress(InputError):        # of a file that is not read it does not matter whether it is sound
+        if TeacherOutputs.open(normal).metadata.get('encoder_sha256') != patient.metadata.get('encoder_sha256'):
             logger.warning('warning: %s is read; %s, which is newer, was made from other weights: if you mean these, give '
                            '--teacher_prediction %s', patient.path, normal.name, normal)
 

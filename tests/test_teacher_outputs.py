@@ -411,6 +411,10 @@ def test_a_newer_file_of_other_weights_that_is_not_read_is_told(taught, tmp_path
     workspace.add_teacher(seed=9)
     workspace.succeed(SCRIPT, *FLAGS, '--all_layers', False)
     assert told() == [True, True]
+    content = normal.read_bytes()
+    normal.write_bytes(b'damaged')
+    assert told() == [False, False]
+    normal.write_bytes(content)
     os.utime(normal, (0, 0))
     assert told() == [False, False]
     patient.unlink()
