@@ -48,7 +48,7 @@ from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.argument_parser import TEACHER, Parser, parse, path_of
-from src.compare import KEEP_WEIGHTS, compare, source_marks
+from src.compare import CELLS_FAILED, KEEP_WEIGHTS, compare, source_marks
 from src.custom_tasks import define_task, task_of_run
 from src.distributed import from_main, is_main, world_size
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
@@ -198,14 +198,14 @@ def compare_flags(parser: Parser) -> None:
 
 
 def run_comparison(args: argparse.Namespace, _) -> None:
-    """Run what is missing of the comparison; exit code 1 when cells have failed."""
+    """Run what is missing of the comparison; exit code CELLS_FAILED when cells have failed."""
     try:
         failed = compare(make_grid(args), args.output_dir, args.jobs, args.keep_weights, args.retry_failed)
     except Stopped as stop:
         stop.advice = 'the same command goes on from here'
         raise
     if failed:
-        sys.exit(1)
+        sys.exit(CELLS_FAILED)
 
 
 def make_grid(args: argparse.Namespace) -> Grid:

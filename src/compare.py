@@ -30,6 +30,7 @@ from src.stages import Stage, setting_columns, student_stage
 
 logger = logging.getLogger(__name__)
 
+CELLS_FAILED = 1        # the exit code of --mode compare when cells have failed: the others are there
 KEEP_WEIGHTS = ('best', 'all', 'none')
 # So many students at most wait for their speed to be measured while others run; their weights fill the disk.
 UNMEASURED = 16
