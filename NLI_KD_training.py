@@ -17,26 +17,23 @@ import numpy as np
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
 from src.data_processing import TokenizedSplit, fold_rows, hold_out, load_split
+from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.nli_data_processing import GlueTask, also_served, find_task
 from src.runs import (
-    Setup,
     build_model,
     divide,
     find_inputs,
     given_folder,
     input_marks,
-    open_teacher,
     scorer,
-    seed_run,
-    set_up,
     settings,
     student_config,
     student_folder,
-    tell_other_run,
     train_and_record,
 )
+from src.setup import Setup, seed_run, set_up
 from src.teacher_outputs import TeacherOutputs, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script

@@ -17,6 +17,7 @@ import numpy as np
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
 from src.data_processing import TokenizedSplit, hold_out, load_split
+from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
 from src.runs import (
@@ -26,15 +27,12 @@ from src.runs import (
     given_folder,
     input_marks,
     model_name,
-    open_teacher,
     scorer,
-    seed_run,
-    set_up,
     settings,
     student_config,
-    tell_other_run,
     train_and_record,
 )
+from src.setup import seed_run, set_up
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script

@@ -26,15 +26,16 @@ import numpy as np
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder
 from src.argument_parser import TEACHER, parse
-from src.checkpoints import best_saved, find_checkpoint, load_saved
-from src.data_processing import SPLITS, TokenizedSplit, load_split
+from src.checkpoints import best_saved, checkpoint_places, find_checkpoint, load_saved
+from src.data_processing import SPLITS, TokenizedSplit, load_split, missing_files
 from src.dump import dump
+from src.earlier_runs import check_teacher, teacher_marks
 from src.evaluation import predicted_labels, teacher_scores
 from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.runs import Setup, check_teacher, checkpoint_places, missing_files, set_up, teacher_marks
+from src.setup import Setup, set_up
 from src.teacher_outputs import result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 
@@ -49,8 +50,7 @@ logger = logging.getLogger(__name__)
 # ENCODER_FILE     a path, or a name in the teacher's folder, say 'BERT.encoder_loss.pkl' (lowest dev loss). None: the
 #                  state best by dev metric if it was saved, else the one of lowest dev loss, else the final one
 # CLASSIFIER_FILE  likewise; None: the one saved with the encoder
-# PTP.py and NLI_KD_training.py find the file that comes of them by task and --teacher_hidden_layers; to keep several of
-# one teacher, name each with --teacher_prediction.
+# PTP.py and NLI_KD_training.py find the file by task and --teacher_hidden_layers, or by --teacher_prediction.
 # ----------------------------------------------------------------------------------------------------------------------
 
 TASK = 'MRPC'             # --task

@@ -29,7 +29,7 @@ from src.KD_loss import patience_layers, patience_loss  # noqa: E402
 from src.modeling import SequenceClassifier, load_encoder, wiring  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import set_up  # noqa: E402
+from src.setup import set_up  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 STUDENT_LAYERS = 3

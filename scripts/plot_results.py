@@ -29,9 +29,9 @@ from src.argument_parser import Parser, path_of  # noqa: E402
 from src.attention_maps import attention_maps, both_passes  # noqa: E402
 from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import TokenizedSplit, tokenize_examples  # noqa: E402
+from src.earlier_runs import open_teacher  # noqa: E402
 from src.nli_data_processing import GlueTask, InputExample, ptp_thresholds  # noqa: E402
 from src.plots import plot_agreement, plot_attention, plot_confidence, plot_costs, plot_curves, plot_scores  # noqa: E402
-from src.runs import open_teacher  # noqa: E402
 from src.saved_runs import SavedRun, load_run  # noqa: E402
 from src.summary import KINDS as SCORES  # noqa: E402
 from src.summary import make_summaries  # noqa: E402

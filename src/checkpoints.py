@@ -1,11 +1,15 @@
 """One save and one load for all stages, and where a checkpoint that a flag names may lie."""
+import argparse
 from pathlib import Path
 
 import torch
 
+import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import put_in_place, replace_file
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
+from src.nli_data_processing import GlueTask
+from src.teacher_outputs import teacher_folder
 
 # What a saved pair of files was best at; '' are the weights after the last step.
 CRITERIA = ('_acc', '_loss', '')
@@ -91,3 +95,20 @@ def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:
                 raise InputError(f'--{flag} {name}: {place} is empty')
             return place
     raise FileNotFoundError(f'--{flag} {name}: no such file; looked for {", ".join(map(str, places))}')
+
+
+def made_by_ptp(load_model: str | None) -> bool:
+    """Whether --load_model names an encoder of PTP.py's, by what its name begins with."""
+    return bool(load_model) and Path(load_model).name.startswith('PTP.')
+
+
+def folder_of_record(encoder: Path) -> Path:
+    """Where the run.json of an encoder's run is, if it has one: beside it, or, of PTP.py's, in the folder of its prefix."""
+    prefix = encoder.name.partition('.encoder')[0]
+    return encoder.parent / prefix if made_by_ptp(str(encoder)) else encoder.parent
+
+
+def checkpoint_places(args: argparse.Namespace, task: GlueTask) -> list[Path]:
+    """Folders in which a checkpoint's name is looked for: the teacher's and the task's output folders."""
+    return [teacher_folder(task, args.teacher_hidden_layers), envs.HOME_OUTPUT_FOLDER / task.name,
+            envs.STUDENT_FOLDER / task.name]

@@ -267,6 +267,17 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
     return tokens
 
 
+def missing_files(task: GlueTask, splits: tuple[str, ...]) -> list[str]:
+    """What is wrong with the files of a task's splits, as far as it can be told without reading them."""
+    problems = []
+    for split in splits:
+        try:
+            GlueReader(task).path(task_folder(task), split)
+        except (InputError, FileNotFoundError) as error:
+            problems.append(str(error))
+    return problems
+
+
 def _read_cache(path: Path, skipped: list[str]) -> dict[str, np.ndarray] | None:
     """The arrays of a cache file whose checksum is right; None where there is none such. Adds to `skipped` what was told of
     rows left out when it was made."""

@@ -7,11 +7,11 @@ from typing import Any
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS
+from src.checkpoints import made_by_ptp
 from src.hugging_face import output_names
 from src.modeling import MODEL_TYPES, wiring
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by
-from src.runs import made_by_ptp
 from src.saved_runs import SavedRun, check_kinds
 
 LEARNT_FROM = {'ft': 'the labels alone (fine-tuning)', 'kd': "the labels and a teacher's logits (knowledge distillation)",

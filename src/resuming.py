@@ -13,9 +13,9 @@ from src.training_state import STATE_FILE, differences, read_state
 
 logger = logging.getLogger(__name__)
 
-# What run.json and a new call must have in common for the run to be the one that is asked for
 # Of `inputs`, what earlier versions' records say nothing of
 NEW_INPUTS = ('constants', 'labels', 'dev_rows', 'dev_labels', 'pretrained_weights', 'cls_checkpoint')
+# What run.json and a new call must have in common for the run to be the one that is asked for
 OF_A_FINISHED_RUN = ('script', 'arguments', 'inputs', 'seed')
 
 

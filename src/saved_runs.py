@@ -18,7 +18,8 @@ from src.evaluation import predict_logits, task_scores
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by, read_run
-from src.runs import Setup, dropout_probs, set_up
+from src.runs import dropout_probs
+from src.setup import Setup, set_up
 from src.utils import PRECISIONS, choose_device
 
 logger = logging.getLogger(__name__)

@@ -39,8 +39,9 @@ from src.modeling import SequenceClassifier
 from src.nli_data_processing import TASKS, find_task, processors
 from src.published_results import PublishedSplit, read_published
 from src.results import Results
-from src.runs import set_up, student_config
+from src.runs import student_config
 from src.saved_runs import best_runs, load_run
+from src.setup import set_up
 from src.summary import make_summaries
 from src.teacher_outputs import FORMAT, PARTS, TYPE_NAMES, ResultWriter, TeacherOutputs
 from src.training import Objective, Settings, Trainer

@@ -14,8 +14,8 @@ from conftest import VOCABULARY, write_task
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.data_processing import SPLITS, load_split, tokenize_examples
+from src.earlier_runs import _warn_of_another_teacher
 from src.nli_data_processing import InputExample, find_task
-from src.runs import _warn_of_another_teacher
 from src.teacher_outputs import TeacherOutputs, write_results
 
 SCRIPT = 'save_teacher_outputs.py'

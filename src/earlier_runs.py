@@ -1,0 +1,196 @@
+"""What the files of other runs tell of them: whether a teacher, an encoder or a folder is what this run takes it for."""
+import argparse
+import contextlib
+import json
+import logging
+from pathlib import Path
+
+from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
+from src.checkpoints import checkpoint_places, find_checkpoint, folder_of_record
+from src.custom_tasks import REGRESSION, other_definition
+from src.nli_data_processing import SPELLINGS, GlueTask
+from src.run_log import TRAIN_LOG, read_run
+from src.setup import Setup
+from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
+from src.training_state import STATE_FILE
+
+logger = logging.getLogger(__name__)
+
+
+def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: Setup | None = None) -> TeacherOutputs:
+    """The teacher's result file: --teacher_prediction, or the task's, with the states of all layers where asked or where
+    there is one. With a setup, InputError where its rows were read otherwise than by this."""
+    patient, normal = (result_file(task, args.teacher_hidden_layers, kind) for kind in (True, False))
+    if args.teacher_prediction:
+        path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
+    else:
+        path = patient if states or patient.is_file() or not normal.is_file() else normal
+    try:
+        teacher = TeacherOutputs.open(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
+    if setup:
+        teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
+                                         'max_seq_length': str(args.max_seq_length)})
+    if not args.teacher_prediction and path == patient:
+        _warn_of_newer(normal, teacher)
+    if not args.teacher_prediction:
+        _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
+    if states and 'train.feature_maps' not in teacher.arrays:
+        raise InputError(f'--teacher_prediction: {path} holds logits alone; --train_type pkd needs the states of all '
+                         'layers: run save_teacher_outputs.py --all_layers True')
+    if args.holdout and teacher.metadata.get('holdout', _holdout(vars(args))) != _holdout(vars(args)):
+        logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '
+                       'rows that choose here', path, teacher.metadata['holdout'], _holdout(vars(args)))
+    return teacher
+
+
+def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) -> None:
+    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say.
+
+    None of a file that tells of no encoder (a published one) or of several (those of folds, joined)."""
+    made_from = str(teacher.metadata.get('encoder_sha256', '')).split()
+    encoders = sorted(folder.glob('BERT.encoder*.pkl'))
+    if encoders and len(made_from) == 1 and made_from[0] not in map(sha256_of, encoders):
+        logger.warning('warning: %s was made from another teacher than that in %s; run save_teacher_outputs.py again, or '
+                       'name the file that you mean with --teacher_prediction', path, folder)
+
+
+def _warn_of_newer(normal: Path, patient: TeacherOutputs) -> None:
+    """A line where a file of logits alone is newer than that with the states too, which goes before it, and was made from
+    another teacher, or state of it."""
+    if not normal.is_file() or normal.stat().st_mtime_ns <= patient.path.stat().st_mtime_ns:
+        return
+    with contextlib.suppress(InputError):        # of a file that is not read it does not matter whether it is sound
+        if TeacherOutputs.open(normal).metadata.get('encoder_sha256') != patient.metadata.get('encoder_sha256'):
+            logger.warning('warning: %s is read; %s, which is newer, was made from other weights: if you mean these, give '
+                           '--teacher_prediction %s', patient.path, normal.name, normal)
+
+
+def check_teacher(setup: Setup, task: GlueTask, files: tuple[Path, Path]) -> None:
+    """InputError when a teacher's (encoder file, classifier file) are those of another tokenizer or other labels, or of no
+    plain BERT, as far as the run.json beside them tells; warns of another task and of a training that has not ended."""
+    encoder, classifier = files
+    check_plain(encoder.parent)
+    check_same_labels(task, classifier.parent)
+    check_same_tokenizer(setup, encoder)
+    warn_of_another_task(task, classifier.parent)
+    warn_of_unfinished(encoder.parent)
+
+
+def check_plain(folder: Path) -> None:
+    """InputError when the model in a folder was trained with another wiring: a plain BERT of its layers, which is what a
+    teacher is, computes something else."""
+    record = read_run(folder) or {}
+    passes, layers = record.get('passes'), record.get('layers')
+    if isinstance(passes, list) and passes != [[layer, False] for layer in range(len(passes))]:
+        raise InputError(f'the model in {folder} shares layers ({len(passes)} passes of them); a teacher must run each of '
+                         'its layers once, in order')
+    if isinstance(passes, list) and isinstance(layers, int) and len(passes) < layers:
+        raise InputError(f'the model in {folder} runs {len(passes)} of its {layers} layers; a teacher must run all')
+
+
+def check_same_labels(task: GlueTask, folder: Path) -> None:
+    """InputError when the model in a folder was trained to tell other labels, or the same in another order, than the task
+    has now: its outputs would be taken for what they are not."""
+    record = read_run(folder) or {}
+    definition = record.get('arguments', {}).get('task_config') or {}
+    named = SPELLINGS.get(str(record.get('task')).lower())
+    if not (definition or named):              # a folder that tells nothing
+        return
+    now, then = task.labels, tuple(definition['labels']) if definition.get('labels', REGRESSION) != REGRESSION else None
+    if not definition:
+        then = named.labels
+    if now != then:
+        now, then = (', '.join(labels) if labels else REGRESSION for labels in (now, then))
+        raise InputError(f'the labels of {task.name} are {now}, the model in {folder} was trained with {then}; name the '
+                         "classifier of this task's teacher, or train it anew")
+
+
+def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
+    """InputError when an encoder was trained with another tokenizer than that of the checkpoint in use, as far as its
+    run.json tells: it would read other words."""
+    folder = folder_of_record(encoder)
+    then = (read_run(folder) or {}).get('checkpoint', {}).get('tokenizer')
+    now = setup.tokenizer.fingerprint
+    if then and then != now:
+        raise InputError(f'{encoder}: by {folder / "run.json"} it was trained with another tokenizer (fingerprint '
+                         f'{str(then)[:12]}) than that of {setup.checkpoint} ({now[:12]}): name the checkpoint it was '
+                         'started from with --bert_model, or put back its vocabulary and tokenizer_config.json')
+
+
+def warn_of_another_task(task: GlueTask, folder: Path) -> None:
+    """A line where the model in a folder was trained on another task, though its labels may be the same."""
+    then = (read_run(folder) or {}).get('task')
+    if isinstance(then, str) and then.lower() != task.name.lower() and (
+            then.lower() not in SPELLINGS or task.name not in SPELLINGS[then.lower()].also):
+        logger.warning('warning: the model in %s was trained on %s; here it predicts %s', folder, then[:60], task.name)
+
+
+def warn_of_unfinished(folder: Path) -> None:
+    """A line where the training whose weights lie in a folder has begun and not ended, as far as its files tell."""
+    begun = (folder / STATE_FILE).is_file() or (folder / TRAIN_LOG).is_file()
+    if begun and not (folder / 'run.json').is_file():
+        logger.warning("warning: there is no run.json in %s: if its training has not ended, the weights there are its best "
+                       "so far, or an earlier run's", folder)
+
+
+def teacher_marks(encoder: Path, classifier: Path) -> dict[str, str]:
+    """What a result file says of the teacher it is made from: file, hashes, and, where its run.json tells them, its holdout
+    and the fold it left out, of which rows."""
+    record = read_run(encoder.parent) or {}
+    arguments = record.get('arguments', {})
+    known = {'holdout': _holdout(arguments)} if 'holdout' in arguments else {}
+    if arguments.get('fold'):
+        division = {name: arguments[name] for name in ('fold', 'holdout', 'holdout_seed')}
+        known['fold'] = json.dumps(division | {'rows': record.get('inputs', {}).get('rows', '')})
+    return {'teacher': encoder.name, 'encoder_sha256': sha256_of(encoder), 'classifier_sha256': sha256_of(classifier),
+            **known}
+
+
+# What of a run's inputs its folder's name does not tell -> what a run made with another one was made with
+UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'other outputs of a teacher',
+                  'load_model': 'another encoder', 'cls_checkpoint': 'another classifier',
+                  'pretrained_weights': 'other pretrained weights', 'rows': 'other rows', 'labels': 'other labels',
+                  'dev_rows': 'other dev rows', 'dev_labels': 'other dev labels'}
+
+
+def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
+    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout; the
+    former of a training that has not ended, the latter of a task that was defined otherwise: the names of folders and files
+    say nothing of it. Of a run made with other inputs (see input_marks), as in a pipeline that is run again from a new
+    teacher on, a line says so."""
+    if args.load_model:
+        encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
+        warn_of_unfinished(folder_of_record(encoder))
+        theirs = _other_holdout(args, folder_of_record(encoder))
+        if theirs:
+            logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
+                           theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
+    theirs = _other_holdout(args, log_folder)
+    if theirs:
+        logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
+                       'another place with --output_dir', _holdout(vars(args)), theirs, log_folder)
+    earlier = read_run(log_folder)
+    if earlier is None or args.resume:       # a run that has ended stays as it is
+        return
+    changes = other_definition(task, earlier.get('arguments', {}))
+    if changes:
+        logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
+                       'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
+    then, now = earlier.get('inputs', {}), json.loads(json.dumps(inputs))
+    others = [what for name, what in UNNAMED_INPUTS.items() if then.get(name) and now[name] and then[name] != now[name]]
+    if others:
+        logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(others))
+
+
+def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:
+    """The holdout of the run that has ended in a folder, if there is one and it is another."""
+    arguments = (read_run(log_folder) or {}).get('arguments', {})
+    drawn = [(found['holdout'], found['holdout'] and found['holdout_seed']) for found in (vars(args), arguments)
+             if 'holdout' in found]
+    return _holdout(arguments) if len(set(drawn)) > 1 else None
+
+
+def _holdout(arguments: dict) -> str:
+    return f'{arguments["holdout"]} --holdout_seed {arguments["holdout_seed"]}'
