@@ -13,7 +13,8 @@ HOME_DATA_FOLDER = PROJECT_FOLDER / 'data'
 
 def _root(variable: str, default: Path) -> Path:
     given = os.environ.get(variable)
-    return Path(given).expanduser().resolve() if given else Path(PROJECT_FOLDER, Path(default).expanduser()).resolve()
+    place = os.path.expanduser(given) if given else Path(PROJECT_FOLDER, os.path.expanduser(default))
+    return Path(place).resolve()
 
 
 # What is read
@@ -30,5 +31,5 @@ COMPARE_FOLDER = Path(OUTPUTS_FOLDER, 'compare')       # run_glue_benchmark.py -
 CACHE_FOLDER = Path(OUTPUTS_FOLDER, 'cache')           # token ids; may be deleted at any time
 
 # What is edited above may be text, begin with ~, or be relative: to this folder, wherever a script is started
-globals().update({name: Path(PROJECT_FOLDER, Path(value).expanduser()).resolve() for name, value in list(globals().items())
+globals().update({name: Path(PROJECT_FOLDER, os.path.expanduser(value)).resolve() for name, value in list(globals().items())
                   if name.endswith('_FOLDER')})

@@ -45,11 +45,11 @@ import pandas as pd
 import envs
 import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, path_of
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.argument_parser import TEACHER, Parser, parse, path_of
+from src.argument_parser import TEACHER, Parser, parse
 from src.compare import CELLS_FAILED, KEEP_WEIGHTS, compare, source_marks
-from src.custom_tasks import define_task, task_of_run
+from src.custom_tasks import task_of_flags, task_of_run
 from src.distributed import from_main, is_main, world_size
 from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, GlueTask, also_served, find_task
@@ -139,12 +139,7 @@ def tasks_flags(parser: Parser) -> None:
 
 def define_tasks(files: list[str]) -> list[GlueTask]:
     """Add the tasks of --task_config to the table."""
-    tasks = []
-    for file in files:
-        try:
-            tasks.append(define_task(file))
-        except (InputError, OSError) as error:
-            raise InputError(f'--task_config {error}') from None
+    tasks = [task_of_flags(None, file) for file in files]
     names = [task.name.lower() for task in tasks]
     if len(set(names)) < len(names):
         raise InputError(f'--task_config {" ".join(files)}: two of the files define a task of one name')
@@ -155,7 +150,8 @@ def teacher_flags(parser: Parser) -> None:
     """Flags of --mode teacher."""
     tasks_flags(parser)
     parser.set_defaults(tasks=(save_teacher_outputs.TASK,))
-    parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(None,), help='depths of teachers (12)')
+    parser.add_argument('--teacher_hidden_layers', type=COUNTS, default=(None,),
+                        help='depths of teachers (TEACHER_LAYERS of save_teacher_outputs.py)')
 
 
 def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:

@@ -9,7 +9,7 @@ PTP.py takes its labels from that file, NLI_KD_training.py the logits (kd) and t
 --teacher_model: a BertForSequenceClassification of Hugging Face's. --join: one file of teachers trained with --fold.
 
 Reads   the teacher's two files (by default from data/outputs/KD/{task}/teacher_{L}layer) and the task's splits
-Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, or ..._normal_kd_... with logits alone.
+Writes  data/outputs/KD/{task}/{task}_patient_kd_teacher_{L}layer_result_summary.pkl, ..._normal_kd_... without those states.
         For each split S in train, dev, test: S.pred_logit [rows, classes], S.pooled_feature_maps [rows, hidden],
         S.feature_maps, the [CLS] states [rows, layers, hidden], layer 1 first (patient only), S.loss, S.acc, S_labels
         [rows], S_pred_answers [rows], true where correct (not for test), and what identifies rows and tokenizer.
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, path_of
 from src.argument_parser import TEACHER, parse
 from src.checkpoints import best_saved, checkpoint_places, find_checkpoint, load_saved
 from src.data_processing import SPLITS, TokenizedSplit, load_split, missing_files
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 #
 # TASK             a GLUE task, in any case
 # TEACHER_LAYERS   the teacher's layers; they name its folder, data/outputs/KD/{task}/teacher_{L}layer
-# ALL_LAYERS       True: the [CLS] states of all layers, which pkd needs; False: logits alone, a small file for kd and PTP
+# ALL_LAYERS       True: the [CLS] states of all layers, which pkd needs; False: without them, a smaller file for kd and PTP
 # ENCODER_FILE     a path, or a name in the teacher's folder, say 'BERT.encoder_loss.pkl' (lowest dev loss). None: the
 #                  state best by dev metric if it was saved, else the one of lowest dev loss, else the final one
 # CLASSIFIER_FILE  likewise; None: the one saved with the encoder
@@ -120,8 +120,9 @@ def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]
     and where none is, they are the best pair of the folder of the task's teacher."""
     layers = args.teacher_hidden_layers
     folder = teacher_folder(task, layers)
-    flags = [name for name in ('load_model', 'cls_checkpoint') if name in args.given] or ('load_model', 'cls_checkpoint')
-    encoder, classifier = (getattr(args, name) if name in flags else None for name in ('load_model', 'cls_checkpoint'))
+    both = ('load_model', 'cls_checkpoint')
+    named = [name for name in both if name in args.given] or both
+    encoder, classifier = (getattr(args, name) if name in named else None for name in both)
     if encoder is None and classifier is None:
         try:
             return best_saved(folder)
@@ -144,7 +145,7 @@ def neighbour(flag: str, name: str, part: str, other_part: str, other_flag: str)
 def result_path(args: argparse.Namespace, task: GlueTask, layers: int) -> Path:
     """--teacher_prediction, or the place of the task's teacher of so many layers."""
     if args.teacher_prediction:
-        path = Path(args.teacher_prediction).expanduser().resolve()
+        path = path_of(args.teacher_prediction).resolve()
         if path.is_dir():
             raise InputError(f'--teacher_prediction {args.teacher_prediction}: that is a folder; name a file')
         return path

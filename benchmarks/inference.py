@@ -27,9 +27,9 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.benchmark import turns  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
 from BERT.pytorch_pretrained_bert.inference import packed_for_inference  # noqa: E402
-from src.argument_parser import Parser, path_of  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
 from src.data_processing import TokenizedSplit  # noqa: E402
 from src.evaluation import logits_in_batches, task_scores  # noqa: E402

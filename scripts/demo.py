@@ -22,7 +22,7 @@ import PTP  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
-from src.argument_parser import TEACHER, TRAIN, parse  # noqa: E402
+from src.argument_parser import TEACHER, TRAIN, Parser, parse  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
 from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.earlier_runs import open_teacher, teacher_marks  # noqa: E402
@@ -42,7 +42,7 @@ KEEP_BEST = ['--saving_criterion_acc=-1', '--saving_criterion_loss', '100']
 
 def main() -> None:
     """Choose the task, run the stages, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--task', help='MRPC where it can be had, else Sample')
     task = find_task(parser.parse_args().task or choose_task())
     if task.built_in and not _has_files(task.name):

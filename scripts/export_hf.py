@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_folder  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
 from src.hugging_face import write_model  # noqa: E402
@@ -43,7 +43,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--overwrite', action='store_true',
                         help="replace an earlier export's files in OUT; others there stay")
     args = parser.parse_args(argv)
-    args.run, args.out = (Path(path).expanduser().resolve() for path in (args.run, args.out))
+    args.run, args.out = (path_of(path).resolve() for path in (args.run, args.out))
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f'OUT {args.out} is a file; name a folder')
     if args.out.is_dir() and any(args.out.iterdir()) and not args.overwrite:

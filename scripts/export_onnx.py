@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
 from src.data_processing import TokenizedSplit  # noqa: E402
@@ -67,7 +67,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--overwrite', action='store_true', help='replace OUT, and files of another tokenizer beside it')
     args = parser.parse_args(argv)
     named_folder = args.out.endswith(os.sep)
-    args.run, args.out = (Path(path).expanduser().resolve() for path in (args.run, args.out))
+    args.run, args.out = (path_of(path).resolve() for path in (args.run, args.out))
     if named_folder or args.out.is_dir():
         raise InputError(f'OUT {args.out} is a folder; name a file, as in {args.out / "model.onnx"}')
     if args.out.exists() and not args.overwrite:
@@ -76,14 +76,14 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 
 def check_beside(run: SavedRun, args: argparse.Namespace) -> None:
-    """InputError where files of another tokenizer lie beside OUT and --overwrite is not given."""
+    """InputError where files of another tokenizer or length limit lie beside OUT and --overwrite is not given."""
     with tempfile.TemporaryDirectory() as folder:
         run.setup.tokenizer.save_pretrained(folder, run.args.max_seq_length)
         others = [path.name for path in sorted(Path(folder).iterdir()) if (args.out.parent / path.name).exists()
                   and (args.out.parent / path.name).read_bytes() != path.read_bytes()]
     if others and not args.overwrite:
-        raise InputError(f'OUT {args.out}: {", ".join(others)} beside it are of another tokenizer; name a file in another '
-                         'folder, or give --overwrite to replace them')
+        raise InputError(f'OUT {args.out}: {", ".join(others)} beside it differ from those of this run (tokenizer, '
+                         '--max_seq_length); name a file in another folder, or give --overwrite to replace them')
 
 
 def check(run: SavedRun, classifier: OnnxClassifier, dev: TokenizedSplit | None, out: Path, int8: bool = False) -> str:

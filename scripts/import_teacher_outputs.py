@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of  # noqa: E402
 from save_teacher_outputs import scorer  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
 from src.custom_tasks import task_of_flags  # noqa: E402
@@ -28,7 +28,7 @@ from src.utils import run_script  # noqa: E402
 def main(argv: list[str] | None = None) -> None:
     """Read, compare, write."""
     args = parse_flags(argv)
-    task, old = find_task(args.task), Path(args.old).expanduser()
+    task, old = find_task(args.task), path_of(args.old)
     setup = set_up(args)
     results = read_published(old)
     names = [name for name in SPLITS if results.get(name) is not None]
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     if len({(part.hidden, len(part.states)) for part in found.values()}) > 1:
         raise InputError(f'{old} does not fit: its splits have states of different width or of different layers')
     patient = bool(found['train'].states)
-    path = Path(args.new).expanduser() if args.new else result_file(task, args.teacher_hidden_layers, patient)
+    path = path_of(args.new) if args.new else result_file(task, args.teacher_hidden_layers, patient)
     made_by = {'teacher': f'imported from {old.name}', 'imported_sha256': sha256_of(old)}
     shape = (task.num_labels, found['train'].hidden, args.teacher_hidden_layers)
     with only_writer(path):

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from src.argument_parser import Parser, path_of  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.attention_maps import attention_maps, both_passes  # noqa: E402
 from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import TokenizedSplit, tokenize_examples  # noqa: E402
@@ -102,13 +102,16 @@ def confidence_flags(parser: Parser) -> None:
 
 
 def teacher_confidence(args: argparse.Namespace, paths: list[Path]) -> None:
-    """A teacher's confidence where it is right and where it is wrong, and PTP's thresholds, which are fixed on train."""
+    """A teacher's confidence where it is right and where it is wrong, and PTP's thresholds. Medians are those of all of
+    train; PTP.py with --holdout takes those of the rows it learns from."""
     defined, teacher = task_of_flags(None, args.task_config), TeacherOutputs.open(args.results)
     task = teacher.task()
     if defined and defined != task:
         raise InputError(f'--task_config {args.task_config} defines {defined.name}; the rows of {args.results} are those of '
                          f'{task.name}')
     check_classification(task)
+    if f'{args.split}.pred_logit' not in teacher.arrays:
+        raise InputError(f'--split {args.split}: {args.results} has no rows of it')
     thresholds = ptp_thresholds(task.name, args.ptp_threshold, *confidence_and_correct(teacher, 'train'))
     plot_confidence(*confidence_and_correct(teacher, args.split), thresholds, f'{args.split} of {task.name}', *paths)
 

@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm  # noqa: E402
 from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: E402
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import Parser, path_of  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.distributed import world_size  # noqa: E402
 from src.nli_data_processing import Column, GlueReader, GlueTask, InputExample, Layout, NoHeader  # noqa: E402
 from src.row_predictions import WRITERS, predict_rows  # noqa: E402
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         layout = chosen_columns(args, run.task)
         skipped = Skipped()
         with logging_redirect_tqdm(), bar(file) as progress:
-            examples = read_file(args, run.task, layout, file, progress, skipped) if file else of_texts(args, run.task)
+            examples = read_file(args, run.task, layout, file, progress, skipped) if file else of_texts(args)
             write(args, WRITERS[output_format(args)](run.task, predict_rows(run, examples)))
     if skipped.rows:
         logger.warning('warning: %s: %d bad row(s) skipped', args.input, skipped.rows)
@@ -72,7 +72,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add('--output_format', choices=WRITERS, help='by what --output ends in, else tsv')
     add('--bad_rows', choices=('skip', 'stop'), default='stop', help='what to do about a bad row (stop)')
     args = parser.parse_args(argv)
-    args.input = args.input and os.path.expanduser(args.input)
+    args.input = args.input and str(path_of(args.input))
     problems = [f'TEXT {text!r}: must be UTF-8' for text in args.texts if not _is_utf8(text)]
     if (args.input is None) == (not args.texts):
         problems.append('give --input, or a text (of a pair two) as arguments, and not both')
@@ -156,11 +156,15 @@ def bar(file: BinaryIO | None) -> tqdm:
 def read_file(args: argparse.Namespace, task: GlueTask, layout: Layout, file: Iterable[bytes], progress: tqdm,
               skipped: Skipped) -> Iterator[tuple[int, InputExample]]:
     """(line, example) of each row of --input."""
-    def counted() -> Iterator[bytes]:
-        for line in file:
-            progress.update(len(line))
-            yield line
     name = 'standard input' if args.input == STREAM else args.input
+
+    def counted() -> Iterator[bytes]:
+        try:
+            for line in file:
+                progress.update(len(line))
+                yield line
+        except OSError as error:            # else it would be told of --output, which is being written
+            raise InputError(f'--input: {name} cannot be read: {error.strerror}') from None
     try:
         yield from GlueReader(task).numbered_examples(
             counted(), name, layout, 'test', kind=args.input_format or format_of(args.input),
@@ -170,7 +174,7 @@ def read_file(args: argparse.Namespace, task: GlueTask, layout: Layout, file: It
         raise InputError(f'{error}; name the columns with {columns}, or the kind of file with --input_format') from None
 
 
-def of_texts(args: argparse.Namespace, task: GlueTask) -> list[tuple[int, InputExample]]:
+def of_texts(args: argparse.Namespace) -> list[tuple[int, InputExample]]:
     """The texts given as arguments, as the only row of a file."""
     return [(1, InputExample('test-0', *args.texts))]
 

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.compare import CELLS_FAILED  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.stage_runner import run_child  # noqa: E402
@@ -85,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the parts."""
     argv = sys.argv[1:] if argv is None else argv
     own, further = (argv[:argv.index('--')], argv[argv.index('--') + 1:]) if '--' in argv else (argv, [])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--parts', default=','.join(PARTS), help=f'between commas, of {",".join(PARTS)} (all)')
     parts = parser.parse_args(own).parts.split(',')
     unknown = [part for part in parts if part not in PARTS]
@@ -123,6 +124,8 @@ def part_of_sst2(folder: Path) -> Path:
     for name in ('train.tsv', 'dev.tsv', 'test.tsv'):
         header, *lines = (source / name).read_bytes().removesuffix(b'\n').split(b'\n')
         if name == 'train.tsv':
+            if len(lines) < SST2_ROWS:
+                raise InputError(f'{source / name}: {len(lines):,} rows; the study takes {SST2_ROWS:,} of them')
             lines = random.Random(0).sample(lines, SST2_ROWS)
         with replace_file(target / name) as temporary:
             temporary.write_bytes(b''.join(line + b'\n' for line in (header, *lines)))

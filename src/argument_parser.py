@@ -1,19 +1,17 @@
-"""Every flag of every script, declared once, and what is checked before any data is read."""
+"""The flags of the three scripts that train and dump, declared once, and what is checked before any data is read."""
 import argparse
 import math
-import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.modeling import MAX_LAYERS
-from src.custom_tasks import define_task
+from src.custom_tasks import task_of_flags
 from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
-from src.nli_data_processing import GlueTask, find_task, parse_ptp_threshold
+from src.nli_data_processing import find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
 from src.run_log import parse_report_to
 from src.training_state import parse_period
@@ -31,13 +29,14 @@ def _integers(text: str) -> list[int]:
     return [int(part) for part in text.split(',')]
 
 
-def _list(text: str) -> list[str]:
+def separated(text: str) -> list[str]:
+    """Values between semicolons, or, where there are none, commas."""
     return text.split(';' if ';' in text else ',')
 
 
 # What the types of flags take, in words
 WORDS = {str: 'text', int: 'a whole number', float: 'a number', _boolean: 'True or False',
-         _integers: 'whole numbers between commas, as in 1,3,5', _list: 'values between commas, or semicolons'}
+         _integers: 'whole numbers between commas, as in 1,3,5', separated: 'values between commas, or semicolons'}
 
 
 def none_or(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -81,9 +80,11 @@ FLAGS = [
     Flag('PTP_seed', none_or(int), None, (PTP,), 'None draws one, logs and records it'),
     Flag('saving_criterion_acc', float, 1.0, FITTING, 'keep the best state by dev metric if above this'),
     Flag('saving_criterion_loss', float, 0.0, FITTING, 'keep the best state by dev loss if below this'),
-    Flag('load_model load_model_dir encoder_checkpoint', none_or(str), None, EVERY, 'encoder checkpoint to start from'),
-    Flag('cls_checkpoint', none_or(str), None, EVERY, 'classifier checkpoint to start from'),
-    Flag('teacher_prediction', none_or(str), None, EVERY, "the teacher's result file; by task and teacher layers",
+    Flag('load_model load_model_dir encoder_checkpoint', none_or(str), None, EVERY,
+         'encoder checkpoint to start from; of save_teacher_outputs.py, the teacher'),
+    Flag('cls_checkpoint', none_or(str), None, EVERY, 'classifier checkpoint, likewise'),
+    Flag('teacher_prediction', none_or(str), None, EVERY,
+         "the teacher's result file, which save_teacher_outputs.py writes; by task and teacher layers",
          STUDENTS),
     Flag('bert_model', str, 'bert_base_uncased', EVERY, 'pretrained checkpoint: a folder, or a name in the models folder'),
     Flag('output_dir save_model_dir', none_or(str), None, FITTING, 'run folder; by task and configuration'),
@@ -96,7 +97,8 @@ FLAGS = [
          "share of hidden states and attention weights dropped in training; None: the checkpoint's, usually 0.1"),
     Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),
     Flag('checkpoint_every', none_or(str), None, EVERY,
-         'steps (200) or minutes (10m) between training states; None: kept when a signal stops the run'),
+         'steps (of save_teacher_outputs.py batches; 200) or minutes (10m) between training states; None: kept when a '
+         'signal stops the run'),
     Flag('log_every_step', int, 1, FITTING, 'steps between rows of train_log.txt'),
     Flag('report_to', str, 'none', FITTING, "where the logs go too: tensorboard, wandb, or both with a comma; none"),
     Flag('num_train_epochs', none_or(float), None, FITTING, 'epochs; ft and PTP 4, kd and pkd 6'),
@@ -117,12 +119,12 @@ FLAGS = [
     Flag('fold', none_or(str), None, (TRAIN,), 'F/K: nothing is learnt from fold F of K of the rows that are not held out'),
     Flag('precision', str, 'auto', EVERY, 'auto: bf16 where the hardware is fast at it, else fp32',
          choices=('auto', *PRECISIONS)),
-    Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), not logits alone'),
+    Flag('all_layers', _boolean, True, (TEACHER,), 'keep the [CLS] states of all layers (patient), which pkd needs'),
     Flag('teacher_model', none_or(str), None, (TEACHER,),
          "a teacher in Hugging Face's form: a BertForSequenceClassification's folder, or its name in the models folder"),
-    Flag('teacher_labels', none_or(_list), None, (TEACHER,),
+    Flag('teacher_labels', none_or(separated), None, (TEACHER,),
          "the task's labels in the order of the teacher_model's outputs; None: by the id2label of its configuration"),
-    Flag('join', none_or(_list), None, (TEACHER,),
+    Flag('join', none_or(separated), None, (TEACHER,),
          'result files of the teachers of all folds, to be made one: each row from the teacher that has not learnt it'),
 ]
 
@@ -132,11 +134,6 @@ SWITCHES = {
     'resume': (EVERY, 'go on from the training state that a stopped run left; from the start where there is none'),
     'resume_anyway': (EVERY, 'resume, even with other flags, data or code than those of the stopped run'),
 }
-
-
-def path_of(text: str) -> Path:
-    """A file or folder that a flag names: ~ is the user's home, as a shell leaves it in --flag=~/place."""
-    return Path(os.path.expanduser(text))
 
 
 class Parser(argparse.ArgumentParser):
@@ -179,24 +176,18 @@ class _Parser(Parser):
 
 
 def _parser(script: str, description: str, defaults: dict[str, Any]) -> _Parser:
-    parser = _Parser(script, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Its arguments are those that stand on the command line; help shows the defaults."""
+    parser = _Parser(script, description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                     argument_default=argparse.SUPPRESS)
     for flag in FLAGS:
         if script in flag.scripts:
-            default = defaults.get(flag.dest, flag.default)
             parser.add_argument(*(f'--{name}' for name in flag.names.split()), dest=flag.dest, type=parser.converter(flag),
-                                default=default, metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
-                                help=f'{flag.help} ({default})')
+                                metavar='|'.join(flag.choices) if flag.choices else flag.dest.upper(),
+                                help=f'{flag.help} ({defaults[flag.dest]})')
     for name, (scripts, about) in SWITCHES.items():
         if script in scripts:
-            parser.add_argument(f'--{name}', action='store_true', help=about)
+            parser.add_argument(f'--{name}', action='store_true', help=about, default=argparse.SUPPRESS)
     return parser
-
-
-def _given(parser: argparse.ArgumentParser, argv: list[str] | None) -> list[str]:
-    """Names of the flags that stand on the command line."""
-    unset = object()
-    namespace = argparse.Namespace(**{action.dest: unset for action in parser._actions})
-    return sorted(name for name, value in vars(parser.parse_args(argv, namespace)).items() if value is not unset)
 
 
 def parse(script: str, description: str, argv: list[str] | None = None,
@@ -205,43 +196,34 @@ def parse(script: str, description: str, argv: list[str] | None = None,
 
     defaults: values that go before the table's, such as the constants of save_teacher_outputs.py. A flag on the
     command line always wins; `given` lists those. `task_config` becomes the definition of the task (custom_tasks.py)."""
-    defaults = defaults or {}
-    args = _parser(script, description, defaults).parse_args(argv)
-    defined, problems = _defined_task(args)
-    if defined:
-        defaults = defaults | {'task': defined.name}
-        args = _parser(script, description, defaults).parse_args(argv)
-        if args.task.strip().lower() != defined.name.lower():
-            problems.append(f'--task {args.task} contradicts --task_config {args.task_config}, which defines {defined.name}')
-    if getattr(args, 'recommended', False):
-        recommended = recommended_settings(script, vars(args))
+    values = {flag.dest: flag.default for flag in FLAGS if script in flag.scripts}
+    values |= {name: False for name, (scripts, _) in SWITCHES.items() if script in scripts} | (defaults or {})
+    parser = _parser(script, description, values)
+    given = vars(parser.parse_args(argv))
+    problems = parser.problems
+    try:
+        defined = task_of_flags(given.get('task'), given['task_config']) if given.get('task_config') else None
+        values |= {'task': defined.name} if defined else {}
+    except InputError as error:
+        defined = None
+        problems.append(str(error))
+    if given.get('recommended'):
+        recommended = recommended_settings(script, values | given)
         problems += [f'RECOMMENDED in src/recommended_settings.py: {name!r} is no flag of {script}' for name in recommended
-                     if name not in vars(args)]
-        defaults = defaults | recommended
-    parser = _parser(script, description, defaults)
-    args = parser.parse_args(argv)
-    problems += parser.problems                # here, for _given parses again and finds them again
-    args.given = _given(parser, argv)
+                     if name not in values]
+        values |= recommended
+    args = argparse.Namespace(**values | given, given=sorted(given))
     problems += _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name
     args.task_config = defined and defined.definition
     args.precision = 'fp16' if args.fp16 else args.precision
+    args.fp16 = args.precision == 'fp16'           # however it was spelt, it is one configuration
     args.resume |= args.resume_anyway
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
     return args
-
-
-def _defined_task(args: argparse.Namespace) -> tuple[GlueTask | None, list[str]]:
-    """The task that --task_config defines, added to the table, or None, and what is wrong with it."""
-    if not args.task_config:
-        return None, []
-    try:
-        return define_task(args.task_config), []
-    except (InputError, OSError) as error:
-        return None, [f'--task_config {error}']
 
 
 # (flags, what a value must fulfil, the same in words)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 import envs
-from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
 from BERT.pytorch_pretrained_bert.writing import put_in_place, replace_file
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.nli_data_processing import GlueTask
@@ -87,7 +87,7 @@ def load_saved(model: SequenceClassifier, files: tuple[Path, Path]) -> None:
 
 def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:
     """The file that a flag names: `~` expanded, absolute or relative to the working directory, else in one of folders."""
-    path = Path(name).expanduser()
+    path = path_of(name)
     places = [path] if path.is_absolute() else [Path.cwd() / path, *(folder / path for folder in folders)]
     for place in places:
         if place.is_file():

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
-from src.nli_data_processing import SPELLINGS, Column, GlueTask, Layout, add_task, are_thresholds, find_task
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, read_json_object
+from src.nli_data_processing import SPELLINGS, Column, GlueTask, Layout, add_task, are_thresholds, find_task, without_file
 from src.table_files import FORMATS
 from src.training_state import differences
 
@@ -82,7 +82,7 @@ KEYS = {
 
 def define_task(file: str) -> GlueTask:
     """Add the task of a file to the table. FileNotFoundError, or an InputError in one line that names all that is wrong."""
-    path = Path(file).expanduser()
+    path = path_of(file)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; it is to define a task, as README.md says')
     path = path.resolve()
@@ -114,7 +114,7 @@ def task_of_run(folder: Path, record: dict) -> GlueTask:
     where = f'{folder / "run.json"}: task_config'
     if not isinstance(definition, dict) or not isinstance(definition.get('file'), str):
         raise InputError(f'{where}: not the definition of a task')
-    task = _task(Path(definition['file']), {name: value for name, value in definition.items() if name != 'file'}, where)
+    task = _task(Path(definition['file']), without_file(definition), where)
     add_task(task)
     return task
 
@@ -137,11 +137,6 @@ def other_definition(task: GlueTask, arguments: dict) -> list[str]:
     """What differs, in words, between how a task is defined and how it was in the arguments of a run."""
     earlier = arguments.get('task_config')
     return differences(without_file(earlier or {}), without_file(task.definition or {}))
-
-
-def without_file(definition: dict) -> dict:
-    """A definition without the place where it was read."""
-    return {name: value for name, value in definition.items() if name != 'file'}
 
 
 def _task(path: Path, content: dict, where: str) -> GlueTask:
@@ -189,8 +184,8 @@ def _contradictions(content: dict) -> list[str]:
     elif test and ('text_b' in test) != ('text_b' in content['columns']):
         problems.append('test_columns: must have as many texts as columns')
     metric, of_regression = METRICS[content['metric']]
-    regression, alike = content['labels'] == REGRESSION, ', '.join(
-        word for word, (_, kind) in METRICS.items() if kind == (content['labels'] == REGRESSION))
+    regression = content['labels'] == REGRESSION
+    alike = ', '.join(word for word, (_, kind) in METRICS.items() if kind == regression)
     if of_regression != regression:
         problems.append(f'metric {content["metric"]!r}: labels {_short(content["labels"])} need one of {alike}')
     elif metric in OF_TWO_CLASSES and len(content['labels']) != 2:

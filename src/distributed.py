@@ -124,7 +124,8 @@ def own_batches(batches: list[T]) -> Iterator[T | None]:
     """The batches that this process computes, one of each round of as many as there are processes; None in the last round
     where that has none left."""
     for start in range(0, len(batches), world_size()):
-        yield next(iter(batches[start + rank():start + rank() + 1]), None)
+        own = start + rank()
+        yield batches[own] if own < len(batches) else None
 
 
 def gathered(own: T | None) -> list[T]:

@@ -37,8 +37,8 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
-        raise InputError(f'--teacher_prediction: {path} holds logits alone; --train_type pkd needs the states of all '
-                         'layers: run save_teacher_outputs.py --all_layers True')
+        raise InputError(f'--teacher_prediction: {path} has no states of all layers, which --train_type pkd '
+                         'needs: run save_teacher_outputs.py --all_layers True')
     if args.holdout and teacher.metadata.get('holdout', _holdout(vars(args))) != _holdout(vars(args)):
         logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '
                        'rows that choose here', path, teacher.metadata['holdout'], _holdout(vars(args)))
@@ -57,8 +57,8 @@ def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) 
 
 
 def _warn_of_newer(normal: Path, patient: TeacherOutputs) -> None:
-    """A line where a file of logits alone is newer than that with the states too, which goes before it, and was made from
-    another teacher, or state of it."""
+    """A line where the file without the states of layers is newer than that with them, which goes before it, and was made
+    from another teacher, or state of it."""
     if not normal.is_file() or normal.stat().st_mtime_ns <= patient.path.stat().st_mtime_ns:
         return
     with contextlib.suppress(InputError):        # of a file that is not read it does not matter whether it is sound
@@ -96,13 +96,14 @@ def check_same_labels(task: GlueTask, folder: Path) -> None:
     record = read_run(folder) or {}
     definition = record.get('arguments', {}).get('task_config') or {}
     named = SPELLINGS.get(str(record.get('task')).lower())
-    if not (definition or named):              # a folder that tells nothing
-        return
-    now, then = task.labels, tuple(definition['labels']) if definition.get('labels', REGRESSION) != REGRESSION else None
-    if not definition:
+    if definition:
+        then = None if definition.get('labels', REGRESSION) == REGRESSION else tuple(definition['labels'])
+    elif named:
         then = named.labels
-    if now != then:
-        now, then = (', '.join(labels) if labels else REGRESSION for labels in (now, then))
+    else:                                      # a folder that tells nothing
+        return
+    if task.labels != then:
+        now, then = (', '.join(labels) if labels else REGRESSION for labels in (task.labels, then))
         raise InputError(f'the labels of {task.name} are {now}, the model in {folder} was trained with {then}; name the '
                          "classifier of this task's teacher, or train it anew")
 
@@ -156,17 +157,25 @@ UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'othe
 
 
 def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
-    """Warn when --load_model names an encoder, or log_folder holds a run that this one replaces, of another holdout; the
-    former of a training that has not ended, the latter of a task that was defined otherwise: the names of folders and files
-    say nothing of it. Of a run made with other inputs (see input_marks), as in a pipeline that is run again from a new
-    teacher on, a line says so."""
+    """What the names of folders and files say nothing of: of the encoder of --load_model, and of the run in log_folder that
+    this one replaces."""
     if args.load_model:
-        encoder = find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
-        warn_of_unfinished(folder_of_record(encoder))
-        theirs = _other_holdout(args, folder_of_record(encoder))
-        if theirs:
-            logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
-                           theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
+        _tell_of_encoder(args, find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
+    _tell_of_replaced(args, task, log_folder, inputs)
+
+
+def _tell_of_encoder(args: argparse.Namespace, encoder: Path) -> None:
+    """Warn of an encoder from a training that has not ended, or of another holdout."""
+    warn_of_unfinished(folder_of_record(encoder))
+    theirs = _other_holdout(args, folder_of_record(encoder))
+    if theirs:
+        logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
+                       theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
+
+
+def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
+    """Warn where the run in log_folder is of another holdout, or of a task that was defined otherwise. Of one made with
+    other inputs (see input_marks), as in a pipeline that is run again from a new teacher on, a line says so."""
     theirs = _other_holdout(args, log_folder)
     if theirs:
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '

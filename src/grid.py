@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, Flag
+from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, Flag, separated
 from src.nli_data_processing import find_task
 from src.training_state import NEUTRAL
 
@@ -97,7 +97,7 @@ def parse_axes(words: list[str]) -> dict[Address, list[str]]:
     """'learning_rate=5e-5,1e-4' -> its values. Values that hold commas stand between semicolons: 'fc_layer_idx=1,3;3,5'."""
     axes = {}
     for address, text in _assignments('--grid', words):
-        axes[address] = [value for value in text.split(';' if ';' in text else ',') if value]
+        axes[address] = [value for value in separated(text) if value]
     return axes
 
 

@@ -16,7 +16,7 @@ from src.nli_data_processing import find_task
 from src.run_lock import only_writer
 from src.teacher_outputs import STATE_ROWS_AT_ONCE, ResultWriter, TeacherOutputs, is_by_row
 
-Fold = tuple[TeacherOutputs, dict]      # a result file, and what it says of its teacher's fold (see runs.teacher_marks)
+Fold = tuple[TeacherOutputs, dict]      # a result file, and its teacher's fold (see earlier_runs.teacher_marks)
 
 
 def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:

@@ -79,11 +79,6 @@ class SequenceClassifier(nn.Module):
         cls_states, pooled_output = self.encoder.bert.encode(batch)
         return self.classifier(pooled_output), pooled_output, cls_states
 
-    @property
-    def has_layers_that_never_run(self) -> bool:
-        """Whether the passes leave out a stored layer."""
-        return len({layer for layer, _ in self.config.layer_passes()}) < self.config.num_hidden_layers
-
     def freeze(self, layers: list[int]) -> None:
         """Leave these stored layers (0-based) as they are in training."""
         for layer in layers:

@@ -3,8 +3,8 @@
     reader = processors['mrpc']
     examples = reader.get_train_examples(task_folder(find_task('MRPC')))
 
-Every fact about a task stands in `TASKS`; nothing else in the repository compares a task's name. The thresholds of
-PTP stand in `PTP_THRESHOLDS`, below the imports.
+Every fact about GLUE's tasks stands in `TASKS`; elsewhere their names are keys of settings and results alone. The
+thresholds of PTP stand in `PTP_THRESHOLDS`, below the imports.
 """
 import itertools
 import json
@@ -105,6 +105,11 @@ class Layout:
         return ', '.join(repr(column.name) for column in self.columns)
 
 
+def without_file(definition: dict) -> dict:
+    """The definition of a task of one's own without the place where it was read."""
+    return {name: value for name, value in definition.items() if name != 'file'}
+
+
 @dataclass(frozen=True)
 class GlueTask:
     """One task: a row of `TASKS`.
@@ -173,7 +178,7 @@ class GlueTask:
     @property
     def marks(self) -> list[str]:
         """Beside name and files, what tells the task from others of its name: what its file says, if one defines it."""
-        known = {name: value for name, value in (self.definition or {}).items() if name != 'file'}
+        known = without_file(self.definition or {})
         return [json.dumps(known, sort_keys=True)] if known else []
 
     @property

@@ -39,11 +39,11 @@ def style(number: int) -> dict:
     return {'color': COLOURS[number % len(COLOURS)], 'marker': MARKERS[number % len(MARKERS)]}
 
 
-def new_figure(panels: int, across: int = PAGE, height: float = HEIGHT, width: float = COLUMN):
+def new_figure(panels: int, across: int = PAGE, height: float = HEIGHT):
     """(figure, its panels' axes), so many panels across at most."""
     across = min(panels, across)
     down = -(-panels // across)
-    figure = Figure((width * across, height * down), layout='constrained')
+    figure = Figure((COLUMN * across, height * down), layout='constrained')
     axes = figure.subplots(down, across, squeeze=False)
     for spare in axes.flat[panels:]:
         spare.set_axis_off()
@@ -76,7 +76,7 @@ def _legend_below(figure, axes, handle: float = 1) -> None:
 def _read_log(path: Path, *columns: str) -> pd.DataFrame:
     """A log of a run as numbers. FileNotFoundError or InputError where it, or one of the columns, is not there."""
     if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file; name the folder of a run')
+        raise FileNotFoundError(f'{path}: no such file; name the folder of a run that has been scored once')
     try:
         table = pd.read_csv(path)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
@@ -103,16 +103,14 @@ def draw_training(loss_axis, score_axis, folder: Path, run: dict, label: str, nu
     loss_axis.plot(train['global_steps'], train['loss'], **looks, markevery=(0.1 + 0.03 * (number % 3), 0.2))
     score_axis.plot(scores['global_steps'], scores[score], **looks, markevery=max(1, len(scores) // 12))
     loss_axis.set(xlabel='step', ylabel='training loss\n(mean of the epoch so far)')
-    score_axis.set(xlabel='step', ylabel=f'{chosen_by(run)} {score}')
+    score_axis.set(xlabel='step', ylabel=f'{chosen_by(run)} {score}' if run else f'{score} of the rows that choose')
 
 
-def plot_training_curves(folder: Path, run: dict) -> Path:
+def plot_training_curves(folder: Path, run: dict) -> None:
     """training_curve.png in a run folder, from its logs and its record."""
     figure, axes = new_figure(2)
     draw_training(*axes, folder, run, folder.name)
-    path = folder / 'training_curve.png'
-    save(figure, path)
-    return path
+    save(figure, folder / 'training_curve.png')
 
 
 def plot_curves(runs: dict[str, Path], score: str | None, *paths: Path) -> None:

@@ -1,6 +1,4 @@
 """What a saved run predicts of the rows of any table, in their order, with few rows in memory at a time."""
-import csv
-import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +11,7 @@ from src.data_processing import tokenize_examples
 from src.evaluation import in_words
 from src.nli_data_processing import GlueTask, InputExample
 from src.saved_runs import SavedRun
+from src.table_files import csv_line
 
 ROWS_AT_ONCE = 4096      # their texts are in memory together, and batches are made by length among them
 
@@ -61,11 +60,7 @@ def as_tsv(task: GlueTask, predictions: Iterable[Prediction]) -> Iterator[str]:
 
 def as_csv(task: GlueTask, predictions: Iterable[Prediction]) -> Iterator[str]:
     """Lines of a CSV file, with the same columns."""
-    def write(cells: list) -> str:
-        line = io.StringIO()
-        csv.writer(line, lineterminator='\n').writerow(cells)
-        return line.getvalue()
-    return _table(task, predictions, write)
+    return _table(task, predictions, csv_line)
 
 
 def as_json_lines(task: GlueTask, predictions: Iterable[Prediction]) -> Iterator[str]:

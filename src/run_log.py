@@ -3,7 +3,6 @@ TensorBoard and Weights & Biases are given their numbers too.
 """
 import csv
 import importlib.util
-import io
 import json
 import math
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
 from BERT.pytorch_pretrained_bert.writing import append, replace_file, writing
+from src.table_files import csv_line
 
 TRAIN_LOG = 'train_log.txt'
 LOG_FILES = ('train', 'eval_log', 'run.json')      # what the names of a run's files beside its weights begin with
@@ -132,7 +132,7 @@ class RunLog:
         for stale in (self.folder / 'run.json', self.eval_file, self.folder / WANDB_ID, *self.folder.glob(EVENTS)):
             stale.unlink(missing_ok=True)
         with replace_file(self.train_file) as temporary:
-            temporary.write_text(_row(TRAIN_COLUMNS), encoding='utf-8')
+            temporary.write_text(csv_line(TRAIN_COLUMNS), encoding='utf-8')
         self._open_reporters(settings, 0)
 
     def lengths(self) -> dict[str, int]:
@@ -164,7 +164,7 @@ class RunLog:
         acc = '' if math.isnan(means['acc']) else _short(means['acc'])
         losses = [_short(means[name]) for name in ('loss', 'kd', 'ce', 'patience')]
         row = dict(zip(TRAIN_COLUMNS, (epoch, global_step, step, acc, *losses), strict=True))
-        append(self.train_file, _row(row.values()).encode())
+        append(self.train_file, csv_line(row.values()).encode())
         self._report(self.train_file, row)
 
     def eval_row(self, epoch: int, global_step: int, scores: dict[str, float]) -> None:
@@ -172,7 +172,7 @@ class RunLog:
         columns = [name for name in scores if name != 'loss'] + ['loss']
         row = {'epoch': epoch, **{name: _short(scores[name]) for name in columns}, 'global_steps': global_step}
         begun = self.eval_file.exists() and self.eval_file.stat().st_size
-        append(self.eval_file, (('' if begun else _row(row)) + _row(row.values())).encode())
+        append(self.eval_file, (('' if begun else csv_line(row)) + csv_line(row.values())).encode())
         self._report(self.eval_file, row)
 
     def _open_reporters(self, settings: dict | None, steps: int) -> None:
@@ -212,13 +212,6 @@ class RunLog:
 
 def _short(value: float) -> str:
     return f'{value:.6g}'
-
-
-def _row(values: Iterable) -> str:
-    """A line of CSV."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator='\n').writerow(values)
-    return line.getvalue()
 
 
 def write_run(folder: Path, record: dict) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of, weights_file
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of, weights_file
 from src.argument_parser import SWITCHES, TRAIN
 from src.checkpoints import best_saved, checkpoint_files, checkpoint_places, find_checkpoint, load_saved, made_by_ptp
 from src.data_processing import TokenizedSplit, missing_files
@@ -53,12 +53,13 @@ class Roles:
     at_end: list[TokenizedSplit]      # dev sets that are scored once, with the checkpoint chosen
 
 
-def constants_used(args: argparse.Namespace, task: GlueTask) -> dict[str, list]:
+def constants_used(args: argparse.Namespace, task: GlueTask, layers: int) -> dict[str, list]:
     """What constants that users may edit make of a training script's flags, where these leave it to them: REPEATED_LAYERS
-    the passes, PTP_THRESHOLDS [t1, t2], of which a flag may give the first. A run made with other ones is another run."""
+    the passes of so many layers, PTP_THRESHOLDS [t1, t2], of which a flag may give the first. A run made with other ones is
+    another run."""
     used = {}
-    if args.student_hidden_layers and not args.passes:
-        used['REPEATED_LAYERS'] = wiring(args.model_type, args.student_hidden_layers)
+    if not args.passes:
+        used['REPEATED_LAYERS'] = wiring(args.model_type, layers)
     if 'PTP_seed' in args and not task.ptp_thresholds:
         given = parse_ptp_threshold(args.ptp_threshold)
         if args.ptp_threshold is None:
@@ -99,10 +100,10 @@ def dropout_probs(dropout: float | None) -> dict[str, float]:
 def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
     """The model to train, started from --load_model or from the pretrained checkpoint."""
     config = student_config(args, setup.config)
-    idle = {*range(config.num_hidden_layers)} - {layer for layer, _ in config.layer_passes()}
+    idle = config.idle_layers()
     if idle:
         logger.warning('warning: --passes %s: layers that never run: %s (of %d)', args.passes,
-                       ', '.join(str(layer + 1) for layer in sorted(idle)), config.num_hidden_layers)
+                       ', '.join(str(layer + 1) for layer in idle), config.num_hidden_layers)
     start = start_file(args, setup, task)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
     config.check_room(start, len(set(source_layers)) if source_layers else None)
@@ -139,12 +140,13 @@ def input_marks(args: argparse.Namespace, setup: Setup, task: GlueTask, train: T
     """What made a run, beside its flags: hashes of its rows and labels, of the encoder and the head that it starts from and
     of its teacher; constants. train, dev: with the task's own labels."""
     of_train, of_dev = train.identity(), dev.identity()
+    layers = args.student_hidden_layers or setup.config.num_hidden_layers
     start = sha256_of(start_file(args, setup, task))
     return {'rows': of_train['order of rows'], 'labels': of_train['labels'],
             'dev_rows': of_dev['order of rows'], 'dev_labels': of_dev['labels'],
             'load_model': start if args.load_model else None, 'pretrained_weights': None if args.load_model else start,
             'cls_checkpoint': sha256_of(head_file(args, task)) if args.cls_checkpoint else None,
-            'teacher': teacher and teacher.fingerprint(), 'constants': constants_used(args, task)}
+            'teacher': teacher and teacher.fingerprint(), 'constants': constants_used(args, task, layers)}
 
 
 def start_file(args: argparse.Namespace, setup: Setup, task: GlueTask) -> Path:
@@ -164,7 +166,7 @@ def given_folder(args: argparse.Namespace) -> Path | None:
     """--output_dir, or None. InputError when it is a file."""
     if not args.output_dir:
         return None
-    folder = Path(args.output_dir).expanduser().resolve()
+    folder = path_of(args.output_dir).resolve()
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise InputError(f'--output_dir {args.output_dir}: {place} is a file; name a folder')
@@ -209,9 +211,9 @@ def scorer(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, me
 
 
 def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, inputs: dict,
-                     extra: dict, score: Score, roles: Roles) -> dict:
+                     extra: dict, score: Score, roles: Roles) -> None:
     """Train, score the chosen state on the dev sets that are left for the end, write the curves and run.json into the
-    trainer's log folder, print the scores; returns the record. With --resume it goes on from where a run was stopped.
+    trainer's log folder, print the scores. With --resume it goes on from where a run was stopped.
 
     No other process may be at work in the log folder (InputError). A signal leaves a training state there (Stopped)."""
     record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
@@ -225,10 +227,9 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
     folder = trainer.log.folder
     with only_one(folder / '.lock', 'output_dir'), signals_held():
-        finished = from_main(finished_run, args, folder, made_by)
-        if finished:
+        if from_main(finished_run, args, folder, made_by):
             trainer.forget_state()
-            return finished
+            return
         state = state_to_resume(args, folder, made_by) if is_main() else None
         try:
             record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}', made_by, state)
@@ -246,7 +247,6 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         trainer.forget_state()
     log_scores(record)
     logger.info('saved in %s', trainer.folder)
-    return record
 
 
 def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], record: dict) -> dict:

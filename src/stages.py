@@ -81,8 +81,9 @@ class Stage:
     @property
     def constants(self) -> dict[str, Any]:
         """What constants that users may edit make of its flags."""
-        trains = self.kind not in RESULT_FILES
-        return constants_used(self.arguments, find_task(self.arguments.task)) if trains else {}
+        if self.kind in RESULT_FILES:
+            return {}
+        return constants_used(self.arguments, find_task(self.arguments.task), self.arguments.student_hidden_layers)
 
     @cached_property
     def changed(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Stage:
 
     def command(self, root: Path) -> list[str]:
         """The script's flags, those that name files included, for a comparison in the folder `root`."""
-        return [*self.flags, *(f'--{name}={",".join(str(root / path) for path in paths)}'
+        return [*self.flags, *(f'--{name}={";".join(str(root / path) for path in paths)}'
                                for name, paths in self._files().items() if paths)]
 
     def _files(self) -> dict[str, list[Path]]:
@@ -186,7 +187,7 @@ def _joined(grid: Grid, cell: Cell) -> Stage:
 
 
 def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
-    """The result file of the teacher, or, with logits alone, of one that leaves out a fold 'F/K'."""
+    """The result file of the teacher, or, without the states of layers, of one that leaves out a fold 'F/K'."""
     settings = _settings(cell, 'teacher', INHERITED)
     flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
     name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}'

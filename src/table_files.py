@@ -1,4 +1,4 @@
-"""Rows of TSV and CSV files, one by one as they are read, and what is said of bad ones.
+"""Rows of TSV and CSV files, one by one as they are read or written, and what is said of bad ones.
 
 In a TSV file cells are divided by tabs and lines by '\\n' (or '\\r\\n') and nothing else: quotes and other kinds of line
 separators belong to the text. In a CSV file a cell may stand in double quotes and then hold commas, line ends and doubled
@@ -6,6 +6,7 @@ quotes (RFC 4180). Both are UTF-8; a byte order mark is dropped.
 """
 import codecs
 import csv
+import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,13 @@ def stop(error: InputError) -> None:
 def format_of(path: str | Path) -> str:
     """'csv' for a name that ends so, 'tsv' for any other."""
     return 'csv' if Path(path).suffix.lower() == '.csv' else 'tsv'
+
+
+def csv_line(cells: Iterable) -> str:
+    """A line of a CSV file."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator='\n').writerow(cells)
+    return line.getvalue()
 
 
 def table_rows(lines: Iterable[bytes], name: str | Path, kind: str) -> Iterator[Row]:

@@ -248,7 +248,7 @@ class TeacherOutputs:
 
         FileNotFoundError or InputError when it is not there, not one or damaged."""
         if not path.is_file():
-            raise FileNotFoundError(f'--teacher_prediction: {path} is missing; make it with save_teacher_outputs.py')
+            raise FileNotFoundError(f'{path} is missing; make it with save_teacher_outputs.py')
         try:
             with safetensors.safe_open(path, framework='np') as checked:     # checks the header against the file's size
                 metadata = checked.metadata() or {}
@@ -371,4 +371,4 @@ def _identity(text: str) -> dict[str, str]:
 
 
 def _unfit(path: Path, problem: str) -> InputError:
-    return InputError(f'--teacher_prediction: {path} {problem}; make it anew with save_teacher_outputs.py')
+    return InputError(f'{path} {problem}; make it anew with save_teacher_outputs.py')

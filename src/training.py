@@ -136,7 +136,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.mixed_precision = MixedPrecision(model, self.optimizer, self.device, settings.precision,
                                               settings.loss_scale)
-        self.parallel = parallel(model, model.has_layers_that_never_run)
+        self.parallel = parallel(model, bool(model.config.idle_layers()))
         self.log = RunLog(log_folder, settings.report_to, chosen_by)
         self.state_file = log_folder / STATE_FILE
         self.checkpoint = Period(settings.checkpoint_every)
@@ -394,9 +394,10 @@ class Trainer:
             seed_dropout(self.settings.seed, self.steps)
 
     def _load_tensors(self, state: dict) -> None:
-        self.model.load_state_dict(state['model'])
+        """Take the tensors out of a state, which needs no room for them then."""
+        self.model.load_state_dict(state.pop('model'))
         parameters = dict(self.model.named_parameters())
-        for name, values in state['optimizer'].items():
+        for name, values in state.pop('optimizer').items():
             for key, value in values.items():
                 if isinstance(value, Tensor):
                     self.optimizer.state[parameters[name]][key].copy_(value)

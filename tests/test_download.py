@@ -344,6 +344,7 @@ def test_checkpoint_folder(tmp_path, monkeypatch):
     find = file_utils.checkpoint_folder
     assert find('one') == models / 'one' and find('mine') == here / 'mine' and find('~/own') == tmp_path / 'home/own'
     assert find(str(models / 'two')) == models / 'two'
+    assert file_utils.path_of('~nobody-of-this-name/own') == Path('~nobody-of-this-name/own')    # expanduser() raises
     for wrong in ('One', 'nowhere/three', ''):
         with pytest.raises(FileNotFoundError) as error:
             find(wrong)

@@ -110,6 +110,8 @@ def test_fp16_is_a_precision():
     assert arguments(TRAIN, '--fp16', 'True')['precision'] == 'fp16'
     assert arguments(TRAIN, '--fp16', 'True', '--precision', 'fp16')['precision'] == 'fp16'
     assert arguments(TRAIN, '--fp16', 'False', '--precision', 'bf16')['precision'] == 'bf16'
+    for spelling in (('--fp16', 'True'), ('--precision', 'fp16')):         # one configuration, one folder
+        assert arguments(TRAIN, *spelling)['fp16'] is True
 
 
 def test_constants_go_before_defaults_and_flags_before_constants():

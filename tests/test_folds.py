@@ -1,5 +1,6 @@
 """Labels from teachers that have not learnt the rows: folds of train, and result files joined over them."""
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from test_compare import grid, plan
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import training
-from src.argument_parser import PTP, TEACHER, TRAIN
+from src.argument_parser import PTP, TEACHER, TRAIN, parse
 from src.data_processing import fold_rows, hold_out
 from src.grid import check_grid, parse_axes, parse_fixed
 from src.joined_outputs import join_folds
@@ -153,6 +154,7 @@ def assert_refused(workspace, paths, *words):
     assert outcome.code == 2 and len(outcome.err.splitlines()) == 1, outcome.err
     assert [word for word in words if word not in outcome.err] == []
     assert not joined.exists()
+    return outcome.err
 
 
 def test_folds_that_are_missing_or_there_twice(folded):
@@ -160,6 +162,9 @@ def test_folds_that_are_missing_or_there_twice(folded):
     assert_refused(folded[0], (one, three), '--join: the files are of folds 1, 3 of 3')
     assert_refused(folded[0], (one, two, two, three), 'folds 1, 2, 2, 3 of 3; give one of each')
     assert_refused(folded[0], (one, two, folded[0].folder / 'none.pkl'), '--join', 'none.pkl: no such file')
+    damaged = folded[0].folder / 'damaged.pkl'
+    damaged.write_bytes(one.read_bytes()[:-9])
+    assert '--teacher_prediction' not in assert_refused(folded[0], (damaged, two, three), 'damaged.pkl is not a whole')
 
 
 @pytest.fixture
@@ -232,7 +237,9 @@ def test_ptp_alone_reads_the_joined_file():
     assert f'--teacher_prediction={root / join_stage.result}' in ptp.command(root)
     assert f'--teacher_prediction={root / dump.result}' in student.command(root)
     [joined] = [word for word in join_stage.command(root) if word.startswith('--join=')]
-    assert joined == '--join=' + ','.join(str(root / need.result) for need in join_stage.needs)
+    assert joined == '--join=' + ';'.join(str(root / need.result) for need in join_stage.needs)
+    there = Path('/one,two')
+    assert parse(TEACHER, '', join_stage.command(there)).join == [str(there / need.result) for need in join_stage.needs]
     assert len({need.folder for need in (dump, *join_stage.needs)}) == 4
 
 

@@ -134,6 +134,8 @@ def test_curves_with_names_a_score_and_runs_of_one_name(workspace, tmp_path, fig
     assert [line.get_label() for line in figures[0].axes[1].lines] == ['plain/run', 'other/run']
     draw(workspace, 'curves', tmp_path / 'a', *runs, '--score', 'loss', '--labels', 'one', 'the other')
     assert [line.get_label() for line in figures[1].axes[1].lines] == ['one', 'the other']
+    draw(workspace, 'curves', tmp_path / 'a', other, '--score', 'acc')       # nothing says what it is that was scored
+    assert figures[2].axes[1].get_ylabel() == 'acc of the rows that choose'
     assert figures[1].axes[1].lines[1].get_ydata().tolist() == pd.read_csv(other / 'eval_log.txt')['loss'].tolist()
 
 

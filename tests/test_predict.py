@@ -267,6 +267,12 @@ def test_what_is_not_there(runs, tmp_path):
         assert outcome.code == 2 and said in outcome.err and 'Traceback' not in outcome.err, outcome.err
 
 
+@pytest.mark.skipif(not os.path.exists('/proc/self/mem'), reason='a file whose reading fails is wanted')
+def test_a_file_that_cannot_be_read_is_not_called_one_that_cannot_be_written(runs, tmp_path):
+    outcome = runs.call(PREDICT, *model(runs), '--input', '/proc/self/mem', '--output', tmp_path / 'found.tsv')
+    assert outcome.code == 2 and '--input: /proc/self/mem cannot be read: ' in outcome.err and list(tmp_path.iterdir()) == []
+
+
 # Tasks of one's own
 
 

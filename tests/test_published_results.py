@@ -91,6 +91,16 @@ def test_goes_where_the_task_looks_for_it(taught, outputs, tmp_path):
     assert 'train.feature_maps' not in TeacherOutputs.open(workspace.result_file(3, kind='normal')).arrays
 
 
+def test_a_file_of_train_alone(taught, outputs, tmp_path):
+    results = published(outputs, taught[1])
+    taught[0].succeed(SCRIPT, write(tmp_path / 'old.pkl', {name: value for name, value in results.items()
+                                                           if name.startswith('train')}), tmp_path / 'new.pkl', *FLAGS)
+    plot = ('scripts.plot_results', '--kind', 'confidence', tmp_path / 'new.pkl', '--output', tmp_path / 'a')
+    taught[0].succeed(*plot)
+    outcome = taught[0].call(*plot, '--split', 'dev')
+    assert outcome.code == 2 and outcome.err == f'error: --split dev: {tmp_path / "new.pkl"} has no rows of it\n'
+
+
 def test_other_ways_to_pickle_the_same(taught, outputs, tmp_path):
     """Columns first, big-endian numbers, one array for all layers, views of a tensor, parameters, tuples."""
     results = published(outputs, taught[1])

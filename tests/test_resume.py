@@ -508,14 +508,17 @@ def test_a_drawn_seed_is_found_again(taught, tmp_path, monkeypatch):
     assert both.code == 2 and 'several runs' in both.err and '--train_seed' in both.err
 
 
-def test_a_run_that_replaces_one_of_other_inputs_says_so(taught, tmp_path, monkeypatch):
+@pytest.mark.parametrize('flags', [('--student_hidden_layers', '2'), ()], ids=['layers given', 'those of the checkpoint'])
+def test_a_run_that_replaces_one_of_other_inputs_says_so(taught, tmp_path, monkeypatch, flags):
     """The folder's name is made of flags, and tells nothing of what is edited in the source."""
     workspace = taught.copy(tmp_path / 'workspace')
-    command = (TRAIN, *BRIEF, '--model_type', 'SPS', '--student_hidden_layers', '2', '--train_seed', '1')
+    command = (TRAIN, *BRIEF, '--model_type', 'SPS', *flags, '--train_seed', '1')
     for _ in range(2):
         assert 'warning' not in workspace.succeed(*command).out
     with monkeypatch.context() as patch:
         patch.setitem(modeling.REPEATED_LAYERS, 2, [1])
+        refused = workspace.call(*command, '--resume')
+        assert refused.code == 2 and 'made otherwise: REPEATED_LAYERS was ' in refused.err
         assert 'which was made with other constants in the source\n' in workspace.succeed(*command).out
     assert len(list((workspace.outputs / 'PeaKD' / 'MRPC').iterdir())) == 1
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 if __name__ == '__main__':
     sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder
-from BERT.pytorch_pretrained_bert.file_utils import SUMS_NAME, WEIGHTS_NAMES, InputError, read_sums  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import SUMS_NAME, WEIGHTS_NAMES, InputError, path_of, read_sums  # noqa: E402
 from BERT.pytorch_pretrained_bert.modeling import BertConfig, BertModel  # noqa: E402
 from BERT.pytorch_pretrained_bert.weights import load_weights  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
@@ -102,16 +102,16 @@ def convert(tf_checkpoint_path: str | Path, bert_config_file: str | Path | None 
             pytorch_dump_path: str | Path | None = None, overwrite: bool = False) -> Path:
     """Convert a checkpoint, with the configuration beside it, to pytorch_model.bin beside it, where nothing else is given;
     returns the file written. InputError where that is there and overwrite is not given, or would be of no use there."""
-    path = Path(tf_checkpoint_path).expanduser()
+    path = path_of(tf_checkpoint_path)
     path = path.with_name(re.sub(r'\.(index|meta|data-\d+-of-\d+)$', '', path.name))
     if not path.with_name(f'{path.name}.index').is_file():
         raise FileNotFoundError(f'--tf_checkpoint_path {path}: there is no {path.name}.index; give what the names of the '
                                 'checkpoint\'s files begin with, as in uncased_L-4_H-256_A-4/bert_model.ckpt')
-    config_file = Path(bert_config_file).expanduser() if bert_config_file else path.with_name('bert_config.json')
+    config_file = path_of(bert_config_file) if bert_config_file else path.with_name('bert_config.json')
     if not config_file.is_file():
         raise FileNotFoundError(f'--bert_config_file {config_file}: no such file')
     config = BertConfig.from_json_file(config_file)
-    target = Path(pytorch_dump_path).expanduser() if pytorch_dump_path else path.with_name('pytorch_model.bin')
+    target = path_of(pytorch_dump_path) if pytorch_dump_path else path.with_name('pytorch_model.bin')
     check_target(target, overwrite)
     state = read_tf_checkpoint(path, config)
     with replace_file(target) as temporary, open(temporary, 'wb') as file:

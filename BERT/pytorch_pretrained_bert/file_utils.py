@@ -49,14 +49,20 @@ class _TryAgain(Exception):
     """One attempt at a download broke off in a way that another attempt may mend."""
 
 
-# Where a checkpoint lies
+# Where files lie
+
+def path_of(text: str | os.PathLike) -> Path:
+    """A file or folder that a flag names: ~ is the user's home, as a shell leaves it in --flag=~/place; ~ of no user is
+    a name."""
+    return Path(os.path.expanduser(text))
+
 
 def checkpoint_folder(name_or_folder: str | os.PathLike, flag: str = 'bert_model') -> Path:
     """The folder of a checkpoint: a folder that exists (`~` expanded), else one of that name in envs.MODELS_FOLDER.
 
     A FileNotFoundError names the flag, both places, the checkpoints that are there and, for a pretrained one, the command
     that fetches it."""
-    given = Path(os.path.expanduser(name_or_folder))
+    given = path_of(name_or_folder)
     places = list(dict.fromkeys([Path.cwd() / given, Path(envs.MODELS_FOLDER) / given]))
     for place in places:
         if str(name_or_folder) and place.is_dir():

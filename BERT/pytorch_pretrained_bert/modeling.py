@@ -150,6 +150,10 @@ class BertConfig:
         passes = self.passes or [[layer, False] for layer in range(self.num_hidden_layers)]
         return [(layer, bool(exchanged)) for layer, exchanged in passes]
 
+    def idle_layers(self) -> list[int]:
+        """The stored layers that no pass runs."""
+        return sorted({*range(self.num_hidden_layers)} - {layer for layer, _ in self.layer_passes()})
+
     @property
     def is_plain(self) -> bool:
         """Whether each stored layer runs once, in order, query and key in their own roles."""

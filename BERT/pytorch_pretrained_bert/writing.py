@@ -78,7 +78,7 @@ def install_folder(staging: str | os.PathLike, folder: str | os.PathLike, last: 
     staging.rmdir()
 
 
-def remove_temporaries(folder: Path, prefix: str = '') -> None:
+def remove_temporaries(folder: Path, prefix: str) -> None:
     """Remove what processes that were killed in replace_file have left of files whose names begin with prefix. No process
     may be writing them."""
     for path in folder.glob(f'.{prefix}*.tmp'):

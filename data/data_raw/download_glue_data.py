@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError, download, unpack_zip, zip_members  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, download, path_of, unpack_zip, zip_members  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import install_folder  # noqa: E402
 from src.nli_data_processing import SPELLINGS  # noqa: E402
 
@@ -215,7 +215,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Fetch the tasks that the flags name. Returns the exit code: 0, 1 where a task failed, 2 for wrong flags."""
     args = parse_args(argv)
-    data_dir = Path(args.data_dir).expanduser().resolve()
+    data_dir = path_of(args.data_dir).resolve()
     try:
         tasks = task_names(args.tasks)
         if data_dir.exists() and not data_dir.is_dir():

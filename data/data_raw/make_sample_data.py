@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))   # the project root: the script runs from any folder
 
 import envs
+from BERT.pytorch_pretrained_bert.file_utils import path_of
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from data.data_raw import sample_grammar as grammar
 
@@ -445,7 +446,7 @@ def to_tsv(split: str, rows: list[tuple[int, str, str]]) -> str:
 
 def write_sample_data(folder: Path = envs.SAMPLE_FOLDER, seed: int = SEED) -> list[str]:
     """Write the three files to `folder`, each whole or not at all; returns a line of text on each. Raises OSError."""
-    folder = Path(folder).expanduser()
+    folder = path_of(folder)
     report = []
     for split, rows in make_splits(seed).items():
         path = folder / f'{split}.tsv'

