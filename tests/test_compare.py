@@ -257,6 +257,18 @@ def test_constants_that_users_edit_make_other_runs(monkeypatch):
     assert changed() == {'sps_3layer_seed1', 'sps_no_shuffle_3layer_seed1', 'sps+ptp_3layer_seed1', 'SPS_3layer_seed1'}
 
 
+@pytest.mark.parametrize('method', ['ft', 'sps+ptp'])
+def test_settings_are_the_recommended_ones(method):
+    """Of each stage that trains; MRPC's teacher and what else is fine-tuned there learn without dropout."""
+    of_ft, of_ptp, of_pkd = (2e-5, 0.0, 6), (1e-5, None, None), (5e-5, None, None)      # rate, dropout, eval_every
+    expected = {'ft': {'student': of_ft}, 'sps+ptp': {'student': of_pkd, 'ptp': of_ptp, 'teacher': of_ft}}[method]
+    for recommended in (True, False):
+        student = only(recommended=recommended, bert_model='minilm-l6', methods=(method,))
+        stages = {stage.kind: stage.arguments for stage in (student, student.need('ptp'), student.need('teacher')) if stage}
+        found = {kind: (args.learning_rate, args.dropout, args.eval_every) for kind, args in stages.items()}
+        assert found == (expected if recommended else dict.fromkeys(expected, (2e-5, None, None)))
+
+
 def test_a_dump_leaves_nothing_to_constants():
     assert given(only().need('dump'))['all_layers'] == 'True'
 

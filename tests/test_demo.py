@@ -1,7 +1,13 @@
 """The main job, on a tiny checkpoint and task: every stage once, a table, a picture; and nothing twice."""
+import hashlib
+import json
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from conftest import ROOT, write_checkpoint, write_task
+
+from scripts import demo as demo_script
 
 DEMO = ROOT / 'scripts' / 'demo.py'
 
@@ -28,6 +34,27 @@ def test_the_table(demo):
     assert {'dev acc', 'dev f1', 'dev loss', 'seconds to train', 'sentences a second'} <= set(table.columns)
     assert (folder / 'results.md').read_text() in outcome.out + '\n'
     assert (folder / 'demo.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_the_shared_student_starts_from_ptp(demo):
+    """And the plain one from the checkpoint; both learn from the teacher's file."""
+    runs = [json.loads(path.read_text()) for path in (demo[0].outputs / 'PeaKD' / 'MRPC').glob('*/run.json')]
+    found = {run['arguments']['model_type']: run for run in runs}
+    assert set(found) == {'SPS', 'Original'} and {run['arguments']['train_type'] for run in runs} == {'pkd'}
+    ptp = demo[0].teacher_folder(6) / 'PTP.SPS_3layer.encoder.pkl'
+    assert found['SPS']['arguments']['load_model'] == str(ptp)
+    assert found['SPS']['inputs']['load_model'] == hashlib.sha256(ptp.read_bytes()).hexdigest()
+    assert found['Original']['arguments']['load_model'] is None
+
+
+def test_without_mrpc_it_is_the_sample_task(demo, monkeypatch, capsys):
+    """Where it is not there and cannot be downloaded; what is downloaded is taken."""
+    codes = [1, 0]
+    with demo[0].active():
+        monkeypatch.setattr(demo_script, '_has_files', lambda name: False)
+        monkeypatch.setattr(demo_script.subprocess, 'run', lambda *_, **__: SimpleNamespace(returncode=codes.pop(0)))
+        assert demo_script.choose_task() == 'Sample' and 'MRPC cannot be had here' in capsys.readouterr().out
+        assert demo_script.choose_task() == 'MRPC' and codes == []
 
 
 def test_a_second_call_repeats_nothing(demo):

@@ -9,6 +9,7 @@ import torch
 from scipy.special import softmax
 
 import NLI_KD_training
+import PTP as ptp_script
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import runs, training
 from src.argument_parser import PTP, TEACHER, TRAIN
@@ -45,8 +46,8 @@ def run(workspace, name, *flags, script=TRAIN):
     return folder, json.loads((logs / 'run.json').read_text())
 
 
-def teacher_results(workspace):
-    return TeacherOutputs.open(workspace.result_file()).split('train')
+def teacher_results(workspace, split='train'):
+    return TeacherOutputs.open(workspace.result_file()).split(split)
 
 
 def division(workspace, seed=0):
@@ -103,8 +104,15 @@ def test_nothing_is_learnt_from_rows_held_out(taught, monkeypatch, train_type, t
 
 
 def test_ptp_holds_out_the_same_rows(taught, monkeypatch):
-    """Its thresholds come from the others alone."""
+    """Its thresholds come from the others alone; by its labels, not the task's, these choose and dev is scored."""
     seen, results = Seen(monkeypatch), teacher_results(taught)
+    scored, accuracy = [], ptp_script.accuracy
+
+    def spy(split, logits):
+        scored.append((split.split, split.labels))
+        return accuracy(split, logits)
+
+    monkeypatch.setattr(ptp_script, 'accuracy', spy)
     _, record = run(taught, 'ptp', *HOLDOUT, '--PTP_seed', 1, '--ptp_threshold', 'median', script=PTP)
     rows, held_out = division(taught)
     confidence, correct = softmax(results['pred_logit'], axis=1).max(axis=1), results['pred_answers']
@@ -112,6 +120,11 @@ def test_ptp_holds_out_the_same_rows(taught, monkeypatch):
     assert record['thresholds'] == list(thresholds) != list(ptp_thresholds('MRPC', 'median', confidence, correct))
     labels = ptp_labels(confidence, correct, thresholds)
     seen.assert_learnt(rows, labels)
+    *choosing, (last, dev_labels) = scored
+    assert choosing and all(split == 'train' and np.array_equal(found, labels[held_out]) for split, found in choosing)
+    dev = teacher_results(taught, 'dev')
+    confidence, correct = softmax(dev['pred_logit'], axis=1).max(axis=1), dev['pred_answers']
+    assert last == 'dev' and np.array_equal(dev_labels, ptp_labels(confidence, correct, thresholds))
     for name, part in (('train', rows), ('holdout', held_out)):
         assert list(record['ptp_counts'][name].values()) == np.bincount(labels[part], minlength=len(PTP_CLASSES)).tolist()
     assert record['dev_saved']['global_step'] == record['holdout_saved']['global_step']

@@ -1,11 +1,15 @@
-"""The losses against formulas in NumPy float64, and which teacher layers patience matches."""
+"""The losses against formulas in NumPy float64, which teacher layers patience matches, and what a batch learns from."""
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from NLI_KD_training import make_objective, patience_match
+from src.argument_parser import TRAIN, parse
 from src.KD_loss import chosen_patience_layers, distillation_loss, patience_layers, patience_loss, task_loss
 from src.modeling import wiring
 
@@ -220,3 +224,57 @@ def test_a_layer_beyond_the_teacher_shows_both_sides(chosen):
     with pytest.raises(InputError, match=r'--fc_layer_idx.*12 of the teacher.*0 to 11') as error:
         chosen_patience_layers(chosen, 3, 12)
     assert str([layer for layer in chosen if layer != 3]) in str(error.value)
+
+
+# The script
+
+
+class Teacher:
+    """Outputs of a teacher of six layers for nine rows of three classes."""
+    path = 'results.pkl'
+
+    def __init__(self):
+        numbers = np.random.default_rng(5)
+        self.logits = numbers.normal(0, 4, (9, 3)).astype(np.float32)
+        self.states = numbers.normal(0.5, 2, (9, 6, 8)).astype(np.float16)
+
+    def check(self, name, split):
+        assert name == 'train' and len(split.labels) == 9
+
+    def split(self, name):
+        assert name == 'train'
+        return {'pred_logit': self.logits}
+
+    def rows(self, name, rows):
+        assert name == 'train.feature_maps'
+        return self.states[rows]
+
+
+@pytest.mark.parametrize('normalized', [False, True])
+@pytest.mark.parametrize('match', [([1, 3], [0, 2]), ([5], [1]), None])
+def test_a_batch_learns_from_its_rows_by_the_flags(match, normalized):
+    """Of the teacher's outputs and its own states those that are matched, weighed as the flags say."""
+    teacher, labels = Teacher(), np.random.default_rng(6).integers(0, 3, 9)
+    args = parse(TRAIN, '', ['--train_type=pkd', '--alpha=0.3', '--T=3', '--beta=20', f'--normalize_patience={normalized}'])
+    rows, numbers = np.array([7, 2, 4]), np.random.default_rng(7)
+    y, states = numbers.normal(0, 2, (3, 3)), numbers.normal(0.5, 2, (3, 4, 8))
+    losses = make_objective(args, SimpleNamespace(labels=labels), teacher, match)(rows, *tensors((y, states)))
+    kd, ce = divergence(y, teacher.logits[rows].astype(float), 3), cross_entropy(y, labels[rows])
+    at = patience(teacher.states[rows].astype(float)[:, match[0]], states[:, match[1]], normalized) if match else 0
+    assert [losses.kd.item(), losses.ce.item(), losses.patience.item()] == pytest.approx([kd, ce, at], rel=1e-5)
+    assert losses.total.item() == pytest.approx(0.3 * kd + 0.7 * ce + 20 * at, rel=1e-5)
+    assert losses.accuracy.item() == pytest.approx(np.mean(y.argmax(1) == labels[rows]))
+
+
+@pytest.mark.parametrize('flags, expected', [
+    *(([f'--model_type={model_type}', f'--student_hidden_layers={layers}'], match)
+      for (model_type, layers), match in TABLE.items()),
+    (['--model_type=SPS_no_shuffle', '--student_hidden_layers=6'], TABLE['SPS', 6]),
+    (['--passes=1,2,3,4,5,6,4x,5x,6x', '--student_hidden_layers=6'], TABLE['SPS', 6]),
+    (['--model_type=SPS', '--student_hidden_layers=6', '--fc_layer_idx=1,10'], ([1, 10], [2, 5])),
+    (['--student_hidden_layers=3', '--fc_layer_idx=0,11'], ([0, 11], [0, 1]))], ids=str)
+def test_the_script_matches_by_the_table(flags, expected):
+    setup = SimpleNamespace(config=BertConfig(99, 8, 12, 1, 8))
+    teacher = SimpleNamespace(arrays={'train.feature_maps': np.zeros((1, 12, 8), np.float16)})
+    found = patience_match(parse(TRAIN, '', ['--train_type=pkd', *flags]), setup, teacher)
+    assert found == (expected if expected[0] else None)

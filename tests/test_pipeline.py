@@ -16,7 +16,7 @@ import run_glue_benchmark
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
 from PTP import warn_of_rare_classes
-from scripts import plot_results, predict
+from scripts import plot_results, predict, study
 from src.argument_parser import FLAGS, PTP, TEACHER, TRAIN, parse
 from src.data_processing import load_split
 from src.evaluation import predict_logits, scores
@@ -54,7 +54,8 @@ def python_lines(block):
 
 def expanded(block):
     """The words of each python command of a block as the shell would pass them, its loops and variables followed."""
-    recorder = 'python() { printf "%s\\0" "$@"; printf "\\n\\0"; }; '
+    recorder = ('python() { printf "%s\\0" "$@"; printf "\\n\\0"; }; srun() { "$@"; }; '
+                'torchrun() { while [[ $1 == --* ]]; do shift; done; python "$@"; }; ')
     bash = ['/bin/bash', '--restricted', '-c', recorder + block]  # with no PATH nothing but the recorder can be run
     outcome = subprocess.run(bash, env={'PATH': ''}, capture_output=True, text=True, check=False)
     return [line.strip('\0').split('\0') for line in outcome.stdout.split('\n\0') if line]
@@ -114,7 +115,8 @@ def test_flags_of_readme_commands_exist():
     """Of every command in it, also of those that take too long to be run here."""
     blocks = readme_blocks()
     commands = [command for block in blocks for command in expanded(block)]
-    assert len(commands) >= sum(len(python_lines(block)) for block in blocks) > 0
+    launched = [line for block in blocks for line in block.splitlines() if line.startswith(('torchrun', 'srun'))]
+    assert len(commands) >= sum(len(python_lines(block)) for block in blocks) + len(launched) > len(launched) > 0
     for script, *flags in commands:
         if script in (TRAIN, TEACHER, PTP):
             parse(script, '', flags)
@@ -126,6 +128,13 @@ def test_flags_of_readme_commands_exist():
             predict.parse_flags(flags)
         elif script == 'scripts/plot_results.py':
             plot_results.parse_flags(flags)
+        else:                     # the others' flags are known when they run alone: their names stand in their source
+            source = (ROOT / script).read_text(encoding='utf-8')
+            own = flags[:flags.index('--')] if '--' in flags else flags
+            names = [word.partition('=')[0] for word in own if word.startswith('--')]
+            assert [name for name in names if f"'{name}'" not in source] == [], script
+            if script == 'scripts/study.py' and '--parts' in own:
+                assert set(own[own.index('--parts') + 1].split(',')) <= set(study.PARTS)
 
 
 def test_commands_succeed(pipeline):
