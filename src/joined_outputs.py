@@ -14,7 +14,7 @@ from src.distributed import is_main
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
 from src.run_lock import only_writer
-from src.teacher_outputs import STATE_ROWS_AT_ONCE, ResultWriter, TeacherOutputs, is_by_row
+from src.teacher_outputs import KINDS, STATE_ROWS_AT_ONCE, ResultWriter, TeacherOutputs, row_by_row
 
 Fold = tuple[TeacherOutputs, dict]      # a result file, and its teacher's fold (see earlier_runs.teacher_marks)
 
@@ -45,13 +45,14 @@ def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, f
     first = folds[0][0]
     metadata = {name: first.metadata[name] for name in ('format', 'holdout', *_splits(first))} | _joined_marks(folds)
     writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in first.arrays.items()},
-                          set(filter(is_by_row, first.arrays)), metadata)
+                          row_by_row(first.arrays), metadata)
     with writer.file:
         for name, array in first.arrays.items():
-            train, what = name.startswith('train'), name.partition('.')[2]
-            if array.ndim == 0:
-                writer.put(name, None, np.array(found[what]) if train else array)
-            elif is_by_row(name):
+            kind = KINDS[name]
+            train = kind.split == 'train'
+            if kind.rank == 0:
+                writer.put(name, None, np.array(found[kind.what]) if train else array)
+            elif kind.by_row:
                 _put_rows(writer, name, folds, source if train else np.zeros(len(array), np.int64))
             else:
                 of_all = np.stack([outputs.arrays[name] for outputs, _ in folds])

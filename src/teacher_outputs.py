@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -44,10 +45,23 @@ TYPE_NAMES = {'float16': 'F16', 'float32': 'F32', 'float64': 'F64', 'int64': 'I6
 NUMPY_TYPES = {name: np.dtype(numpy_name) for numpy_name, name in TYPE_NAMES.items()}
 FORMAT = 'peakd teacher results 2'
 CRC, CRC_TYPE = 'crc32', np.dtype('uint32')
-# The parts of a split: type (None: that of the task's labels), rank, whether it is written and checked row by row
-PARTS = {'.pred_logit': ('float32', 2, False), '.pooled_feature_maps': (STATE_TYPE, 2, True),
-         '.feature_maps': (STATE_TYPE, 3, True), '.loss': ('float64', 0, False), '.acc': ('float64', 0, False),
-         '_labels': (None, 1, False), '_pred_answers': ('bool', 1, False)}
+
+
+class Kind(NamedTuple):
+    """What a tensor of the file is: of which split, what of it, its type (None: that of the task's labels) and rank, and
+    whether it is written and checked row by row."""
+    split: str
+    what: str
+    dtype: str | None
+    rank: int
+    by_row: bool
+
+
+# Name -> kind, of all tensors that there can be
+KINDS = {f'{split}{mark}{kind[0]}': Kind(split, *kind) for split in SPLITS for mark, *kind in (
+    ('.', 'pred_logit', 'float32', 2, False), ('.', 'pooled_feature_maps', STATE_TYPE, 2, True),
+    ('.', 'feature_maps', STATE_TYPE, 3, True), ('.', 'loss', 'float64', 0, False), ('.', 'acc', 'float64', 0, False),
+    ('_', 'labels', None, 1, False), ('_', 'pred_answers', 'bool', 1, False))}
 
 
 def result_file(task: GlueTask, teacher_layers: int, patient: bool) -> Path:
@@ -168,7 +182,7 @@ def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: di
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            writer = ResultWriter(journal.part, tensors, set(filter(is_by_row, tensors)), result_metadata(splits, made_by),
+            writer = ResultWriter(journal.part, tensors, row_by_row(tensors), result_metadata(splits, made_by),
                                   bool(journal.rows))
             with writer.file:
                 for name, split in splits.items():
@@ -184,9 +198,9 @@ def result_metadata(splits: dict[str, TokenizedSplit], made_by: dict[str, str]) 
     return {'format': FORMAT, **made_by, **{name: json.dumps(split.identity()) for name, split in splits.items()}}
 
 
-def is_by_row(name: str) -> bool:
-    """Whether a tensor of a result file is written and checked row by row."""
-    return any(name == f'{split}{part}' and by_row for split in SPLITS for part, (_, _, by_row) in PARTS.items())
+def row_by_row(names: Iterable[str]) -> set[str]:
+    """Those tensors of a result file that are written and checked row by row."""
+    return {name for name in names if KINDS[name].by_row}
 
 
 def _tensors(name: str, split: TokenizedSplit, shape: tuple[int, int, int],
@@ -194,12 +208,13 @@ def _tensors(name: str, split: TokenizedSplit, shape: tuple[int, int, int],
     """The tensors of a split and their types and shapes."""
     classes, hidden, layers = shape
     rows = len(split)
-    shapes = {'.pred_logit': (rows, classes), '.pooled_feature_maps': (rows, hidden)}
+    shapes = {'pred_logit': (rows, classes), 'pooled_feature_maps': (rows, hidden)}
     if patient:
-        shapes['.feature_maps'] = (rows, layers, hidden)
+        shapes['feature_maps'] = (rows, layers, hidden)
     if split.labels is not None:
-        shapes |= {'.loss': (), '.acc': (), '_labels': (rows,), '_pred_answers': (rows,)}
-    return {f'{name}{part}': (np.dtype(PARTS[part][0] or split.labels.dtype), of_part) for part, of_part in shapes.items()}
+        shapes |= {'loss': (), 'acc': (), 'labels': (rows,), 'pred_answers': (rows,)}
+    return {full: (np.dtype(kind.dtype or split.labels.dtype), shapes[kind.what])
+            for full, kind in KINDS.items() if kind.split == name and kind.what in shapes}
 
 
 def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predictions: Iterable[Predictions],
@@ -269,12 +284,12 @@ class TeacherOutputs:
     def _check_structure(self) -> None:
         """InputError unless the arrays are those of a result file and the small ones have their checksums."""
         for name, array in self.arrays.items():
-            split, part = next(((split, name.removeprefix(split)) for split in SPLITS if name.startswith(split)), ('', ''))
-            dtype, rank, by_row = PARTS.get(part, ('', 0, False))
-            if array.ndim != rank or (dtype and array.dtype != dtype) or f'{split}.pred_logit' not in self.arrays or \
-                    self.sums.get(name, array).shape != array.shape[:by_row] or name not in self.sums:
+            kind = KINDS.get(name)
+            if kind is None or array.ndim != kind.rank or array.dtype != (kind.dtype or array.dtype) \
+                    or f'{kind.split}.pred_logit' not in self.arrays \
+                    or name not in self.sums or self.sums[name].shape != array.shape[:kind.by_row]:
                 raise _unfit(self.path, f'is not a teacher result file: its {name[:60]!r} is not as it should be')
-            if not by_row and zlib.crc32(array) != self.sums[name]:
+            if not kind.by_row and zlib.crc32(array) != self.sums[name]:
                 raise _unfit(self.path, f'is damaged: wrong checksum of {name}')
 
     def check(self, name: str, split: TokenizedSplit) -> None:
@@ -308,8 +323,7 @@ class TeacherOutputs:
     def split(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""
-        return {key.removeprefix(name)[1:]: array for key, array in self.arrays.items()
-                if key.startswith((f'{name}.', f'{name}_'))}
+        return {KINDS[key].what: array for key, array in self.arrays.items() if KINDS[key].split == name}
 
     def fingerprint(self) -> str:
         """Hash of all that the file says: of its metadata and of the checksums of its rows, which alone are read."""

@@ -43,7 +43,7 @@ from src.runs import student_config
 from src.saved_runs import best_runs, load_run
 from src.setup import set_up
 from src.summary import make_summaries
-from src.teacher_outputs import FORMAT, PARTS, TYPE_NAMES, ResultWriter, TeacherOutputs
+from src.teacher_outputs import FORMAT, KINDS, TYPE_NAMES, ResultWriter, TeacherOutputs
 from src.training import Objective, Settings, Trainer
 from src.training_state import STATE_FILE, differences, outline_of, read_state
 from src.utils import one_line
@@ -388,7 +388,7 @@ class Targets:
 
     def _teacher_file(self, arrays, words):
         path = self._file('made.pkl')
-        by_row = {name for name in arrays if PARTS.get(name[name.find('.'):], ('', 0, False))[2] and arrays[name].ndim}
+        by_row = {name for name in arrays if name in KINDS and KINDS[name].by_row and arrays[name].ndim}
         writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in arrays.items()}, by_row,
                               {'format': FORMAT, **words})
         for name, array in arrays.items():
