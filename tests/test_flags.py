@@ -1,10 +1,14 @@
 """The flags: all there, with the defaults they are documented with; given ones win; problems are told at once."""
+import re
+
 import pytest
 from conftest import ROOT
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import recommended_settings
 from src.argument_parser import FLAGS, PTP, SWITCHES, TEACHER, TRAIN, parse
+from src.checkpoints import find_checkpoint
+from src.runs import given_folder
 
 SHARED = {'task': 'MRPC', 'task_config': None, 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
           'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
@@ -119,6 +123,27 @@ def test_constants_go_before_defaults_and_flags_before_constants():
     found = vars(parse(TEACHER, '', ['--teacher_hidden_layers', '12'], constants))
     assert (found['task'], found['teacher_hidden_layers'], found['all_layers']) == ('RTE', 12, False)
 
+
+def test_where_files_and_folders_lie_that_flags_name(tmp_path, monkeypatch):
+    """~ is the user's home; else absolute, or relative to the working directory, else, of a file, in the task's folders."""
+    home, here, first, second = places = [tmp_path / name for name in ('home', 'here', 'first', 'second')]
+    for place in places:
+        place.mkdir()
+        (place / 'a.pkl').write_text('weights')
+    monkeypatch.setenv('HOME', str(home))
+    monkeypatch.chdir(here)
+
+    def found(name):
+        return find_checkpoint('load_model', name, [first, second])
+
+    assert found('~/a.pkl') == home / 'a.pkl' and found(str(second / 'a.pkl')) == second / 'a.pkl'
+    for place in (here, first, second):
+        assert found('a.pkl') == place / 'a.pkl'
+        (place / 'a.pkl').unlink()
+    with pytest.raises(FileNotFoundError, match='--load_model a.pkl: no such file'):
+        found('a.pkl')
+    for name, folder in (('~/out', home / 'out'), ('out', here / 'out'), (str(first / 'out'), first / 'out')):
+        assert given_folder(parse(TRAIN, '', ['--output_dir', name])) == folder
 
 
 @pytest.fixture
@@ -302,13 +327,18 @@ def test_all_problems_stand_in_one_message():
 
 @pytest.mark.parametrize('script', DEFAULTS)
 def test_help_names_every_flag_and_its_default(script, capsys):
+    """Each at the end of the flag's own paragraph; of a constant that a user has edited, its value."""
     with pytest.raises(SystemExit) as caught:
-        arguments(script, '--help')
-    text = capsys.readouterr().out
+        parse(script, '', ['--help'], {'task': 'RTE'})
     assert caught.value.code == 0
-    for name, value in DEFAULTS[script].items():
-        assert f'--{name}' in text
-        assert f'({value})' in ' '.join(text.split()) or name == 'num_train_epochs', name
+    paragraphs = [' '.join(text.split()) for text in re.split(r'\n  (?=--)', capsys.readouterr().out)[1:]]
+    shown = {text.split()[0]: text for text in paragraphs}
+    defaults = DEFAULTS[script] | {'task': 'RTE'}
+    switches = {name for name, (scripts, _) in SWITCHES.items() if script in scripts}
+    assert set(shown) == {f'--{name}' for name in defaults.keys() | switches} and len(shown) == len(paragraphs)
+    for name, value in defaults.items():
+        end = 'ft and PTP 4, kd and pkd 6 (None)' if name == 'num_train_epochs' else f'({value})'
+        assert shown[f'--{name}'].endswith(end), name
 
 
 def test_the_readme_has_a_row_for_every_flag():

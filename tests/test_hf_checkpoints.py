@@ -171,9 +171,15 @@ def test_the_first_word_learns_where_it_is_not_the_padding(tmp_path, checkpoint)
 def test_it_trains(make_workspace, checkpoint):
     workspace = make_workspace()
     shutil.copytree(checkpoint[0], workspace.models / 'cased')
-    workspace.succeed('NLI_KD_training.py', '--bert_model', 'cased', '--max_seq_length', 64, '--num_train_epochs', 0.5,
+    workspace.succeed('NLI_KD_training.py', '--bert_model', 'cased', '--max_seq_length', 64, '--num_train_epochs', 1,
                       '--train_seed', 1, '--model_type', 'SPS', '--student_hidden_layers', 2, '--output_dir',
-                      workspace.folder / 'run', '--precision', 'fp32')
+                      workspace.folder / 'run', '--precision', 'fp32')       # two steps, for at the first the rate is 0
+    before, after = checkpoint[1].state_dict(), torch.load(workspace.folder / 'run' / 'BERT.encoder.pkl')
+    assert after.keys() == {f'bert.{name}' for name in before if not name.startswith('encoder.layer.2.')}
+    for name, tensor in after.items():
+        started = before[name.removeprefix('bert.')]
+        assert not torch.equal(tensor, started), name
+        torch.testing.assert_close(tensor, started, rtol=0, atol=1e-4)
     outcome = workspace.call('NLI_KD_training.py', '--bert_model', 'cased')
     assert outcome.code == 2 and '--max_seq_length 128' in outcome.err and '64' in outcome.err
 

@@ -36,6 +36,7 @@ SNLI = ('index\tcaptionID\tpairID\tsentence1_binary_parse\tsentence2_binary_pars
         '\tsentence1\tsentence2')
 STSB = 'index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2'
 PAIR = 'index\tsentence1\tsentence2'
+QQP = 'id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate'
 QUESTION = 'index\tquestion\tsentence'
 MNLI_ROW = '0\t1\t1n\tfiction\t(a)\t(b)\tA\tB\tp\th'
 SNLI_ROW = '0\t4\t4r\t(a)\t(b)\tA\tB\tp\th'
@@ -58,11 +59,14 @@ FILES = [
     ('MRPC', 'test', 'test.tsv', [MRPC.replace('Quality', 'index'), '0\t7\t8\tp\th'], [PH]),
     ('MRPC', 'test', 'test.tsv', ['\ufeff' + MRPC, '1\t7\t8\tp\th'], [PH]),
     ('Sample', 'train', 'train.tsv', [MRPC, '1\t7\t8\tp\th'], [('p', 'h', '1')]),
+    ('Sample', 'dev', 'dev.tsv', [MRPC, '0\t7\t8\tp\th'], [('p', 'h', '0')]),
+    ('Sample', 'test', 'test.tsv', [MRPC.replace('Quality', 'index'), '0\t7\t8\tp\th'], [PH]),
     ('STS-B', 'train', 'train.tsv', [STSB + '\tscore', STSB_ROW + '\t3.800', STSB_ROW + '\t0.0'],
      [('p', 'h', '3.800'), ('p', 'h', '0.0')]),
+    ('STS-B', 'dev', 'dev.tsv', [STSB + '\tscore', STSB_ROW + '\t5.000'], [('p', 'h', '5.000')]),
     ('STS-B', 'test', 'test.tsv', [STSB, STSB_ROW], [PH]),
-    ('QQP', 'train', 'train.tsv', ['id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate', '9\t1\t2\tp\th\t0'],
-     [('p', 'h', '0')]),
+    ('QQP', 'train', 'train.tsv', [QQP, '9\t1\t2\tp\th\t0'], [('p', 'h', '0')]),
+    ('QQP', 'dev', 'dev.tsv', [QQP, '9\t1\t2\tp\th\t1'], [('p', 'h', '1')]),
     ('QQP', 'test', 'test.tsv', ['id\tquestion1\tquestion2', '0\tp\th'], [PH]),
     ('MNLI', 'train', 'train.tsv', [MNLI + ONE, MNLI_ROW + '\tneutral\tentailment'], [('p', 'h', 'entailment')]),
     ('MNLI', 'dev', 'dev_matched.tsv', [MNLI + FIVE, MNLI_ROW + VOTES + 'entailment'], [('p', 'h', 'entailment')]),
@@ -74,10 +78,13 @@ FILES = [
     ('SNLI', 'train', 'train.tsv', [SNLI + ONE, SNLI_ROW + '\tneutral\tneutral'], [('p', 'h', 'neutral')]),
     ('SNLI', 'dev', 'dev.tsv', [SNLI + FIVE, SNLI_ROW + VOTES + 'entailment'], [('p', 'h', 'entailment')]),
     ('SNLI', 'test', 'test.tsv', [SNLI + FIVE, SNLI_ROW + VOTES + '-'], [PH]),
+    ('QNLI', 'train', 'train.tsv', [QUESTION + '\tlabel', '0\tp\th\tnot_entailment'], [('p', 'h', 'not_entailment')]),
     ('QNLI', 'dev', 'dev.tsv', [QUESTION + '\tlabel', '0\tp\th\tentailment'], [('p', 'h', 'entailment')]),
     ('QNLI', 'test', 'test.tsv', [QUESTION, '0\tp\th'], [PH]),
     ('RTE', 'train', 'train.tsv', [PAIR + '\tlabel', '0\tp\th\tnot_entailment'], [('p', 'h', 'not_entailment')]),
+    ('RTE', 'dev', 'dev.tsv', [PAIR + '\tlabel', '0\tp\th\tentailment'], [('p', 'h', 'entailment')]),
     ('RTE', 'test', 'test.tsv', [PAIR, '0\tp\th'], [PH]),
+    ('WNLI', 'train', 'train.tsv', [PAIR + '\tlabel', '0\tp\th\t0'], [('p', 'h', '0')]),
     ('WNLI', 'dev', 'dev.tsv', [PAIR + '\tlabel', '0\tp\th\t1'], [('p', 'h', '1')]),
     ('WNLI', 'test', 'test.tsv', [PAIR, '0\tp\th'], [PH]),
     ('diagnostic', 'test', 'diagnostic.tsv', [PAIR, '0\tp\th'], [PH]),
@@ -177,7 +184,8 @@ def test_true_formats(tmp_path, task, split, name, lines, expected, end):
 
 
 def test_every_task_and_split_has_a_true_file_above():
-    assert {find_task(row[0]).name for row in FILES} == {task.name for task in TASKS.values()}
+    assert {(find_task(row[0]).name, row[1]) for row in FILES} == {
+        (task.name, split) for task in TASKS.values() for split in ('train', 'dev', 'test') if task.files(split)}
 
 
 def test_readers_serve_as_instances_and_as_the_familys_classes(tmp_path):

@@ -342,6 +342,14 @@ def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
     import save_teacher_outputs as script
     workspace = taught[0].copy(tmp_path / 'workspace')
     folder = workspace.teacher_folder(3)
+    write_task(workspace.glue, 'RTE')
+    workspace.add_teacher('RTE')
+    with monkeypatch.context() as edited:
+        for name, value in (('TASK', 'RTE'), ('TEACHER_LAYERS', 3), ('ALL_LAYERS', False)):
+            edited.setattr(script, name, value)
+        workspace.succeed(SCRIPT, '--bert_model', 'tiny')
+    found = [path.name for path in (workspace.outputs / 'KD' / 'RTE').glob('*.pkl')]
+    assert found == ['RTE_normal_kd_teacher_3layer_result_summary.pkl']
     assert 'BERT.encoder.pkl' in workspace.succeed(SCRIPT, *FLAGS).out
     for criterion in ('_loss', '_acc'):
         for part in ('encoder', 'cls'):
@@ -358,8 +366,9 @@ def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
     assert 'BERT.encoder_acc.pkl' in out and 'BERT.cls_acc.pkl' in out      # a flag's neighbour goes before a constant
     out = workspace.succeed(SCRIPT, *FLAGS, '--encoder_checkpoint', 'None').out
     assert 'BERT.encoder_acc.pkl' in out and 'BERT.cls_acc.pkl' in out
+    monkeypatch.setenv('HOME', str(tmp_path))
     out = workspace.succeed(SCRIPT, *FLAGS, '--cls_checkpoint', folder / 'BERT.cls.pkl',
-                            '--teacher_prediction', tmp_path / 'elsewhere.pkl').out
+                            '--teacher_prediction', '~/elsewhere.pkl').out
     assert 'BERT.cls.pkl' in out and TeacherOutputs.open(tmp_path / 'elsewhere.pkl').split('dev')
 
 

@@ -4,9 +4,11 @@ import csv
 import importlib.metadata
 import json
 import logging
+import random
 import sys
 import types
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,9 +18,11 @@ from torch import nn
 import PTP
 from BERT.pytorch_pretrained_bert import BertAdam, BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.modeling import BertIntermediate
 from BERT.pytorch_pretrained_bert.weights import read_state_dict
+from src import runs
 from src.argument_parser import PTP as PTP_SCRIPT
-from src.argument_parser import parse
+from src.argument_parser import TRAIN, parse
 from src.checkpoints import save_model
 from src.data_processing import TokenizedSplit
 from src.evaluation import predict, predict_logits
@@ -109,6 +113,12 @@ def test_evaluates_at_these_steps(tmp_path, epochs, eval_every, steps):
     assert record['dev_last']['global_step'] == steps[-1]
 
 
+@pytest.mark.parametrize('task, flags, steps', [('RTE', [], 25), ('CoLA', [], 100), ('RTE', ['--eval_every', '7'], 7)])
+def test_the_task_says_how_often_where_no_flag_does(task, flags, steps):
+    settings = runs.settings(parse(TRAIN, '', flags), types.SimpleNamespace(precision='fp32'), find_task(task), 1)
+    assert settings.eval_every == steps
+
+
 def test_epoch_numbers_in_the_logs(tmp_path):
     a_trainer(tmp_path, num_train_epochs=2, eval_every=2).train('test')
     assert [(row['epoch'], row['global_steps']) for row in rows_of(tmp_path / 'eval_log.txt')] == [
@@ -127,6 +137,23 @@ def test_learning_rate_rises_and_falls_over_all_updates(tmp_path, accumulation):
     rising = [1e-3 * x / 2 for x in (1, 2)]                # of 20 steps 2 are warm-up; get_lr tells the next update's
     falling = [1e-3 * (20 - x) / 18 for x in range(3, 21)]
     np.testing.assert_allclose(rates, rising + falling, atol=1e-12)
+
+
+def test_biases_and_layer_norms_do_not_decay(tmp_path):
+    """They are the model's vectors."""
+    trainer = a_trainer(tmp_path)
+    decay = {parameter: group['weight_decay'] for group in trainer.optimizer.param_groups for parameter in group['params']}
+    assert {name: decay[parameter] for name, parameter in trainer.model.named_parameters()} == {
+        name: 0.01 if parameter.dim() > 1 else 0 for name, parameter in trainer.model.named_parameters()}
+
+
+def test_pages_of_a_result_file_are_given_back(tmp_path, monkeypatch):
+    monkeypatch.setattr('src.training.PAGES_KEPT_STEPS', 2)
+    given_back = []
+    teacher = types.SimpleNamespace(split=lambda _: {}, forget_pages=lambda: given_back.append(trainer.steps))
+    trainer = a_trainer(tmp_path, objective=partial(Objective, teacher=teacher))
+    trainer.train('test')
+    assert given_back == [2, 4, 6, 8, 10]
 
 
 # Order
@@ -347,13 +374,16 @@ def test_prediction_that_is_given_up_leaves_the_model_as_it_was():
 
 
 def test_evaluation_draws_no_randomness(tmp_path):
-    """A run evaluated at every step ends with the weights of one that is not."""
-    models = []
-    for every in (1, 100):
-        models.append(a_model())
-        a_trainer(tmp_path / str(every), models[-1], eval_every=every).train('test')
-    for ours, theirs in zip(*(model.parameters() for model in models), strict=True):
-        assert torch.equal(ours, theirs)
+    """A run evaluated at every step ends with the weights of one that is not, and draws the same numbers after it."""
+    def trained(every):
+        model = a_model()
+        trainer = a_trainer(tmp_path / str(every), model, eval_every=every)
+        trainer.evaluate = lambda: {'acc': float(predict_logits(model, trainer.split, 4, 'fp32').mean()), 'loss': 0.7}
+        trainer.train('test')
+        return [*model.parameters(), torch.rand(1), torch.tensor([np.random.random(), random.random()])]
+
+    for often, seldom in zip(trained(1), trained(100), strict=True):
+        assert torch.equal(often, seldom)
 
 
 # Layers left alone and started, through the script
@@ -541,7 +571,17 @@ def test_overflow_skips_the_update_and_halves_a_dynamic_scale():
 def test_fp16_needs_cuda():
     with pytest.raises(InputError, match='--precision bf16'):
         choose_precision('fp16', CPU)
-    assert choose_precision('bf16', CPU) == 'bf16' and choose_precision('auto', CPU) in ('bf16', 'fp32')
+    assert choose_precision('bf16', CPU) == 'bf16'
+
+
+@pytest.mark.parametrize('device, of_cpu, of_gpu, precision', [
+    ('cpu', {}, True, 'fp32'), ('cpu', {'amx_bf16': True}, False, 'bf16'), ('cpu', {'avx512_bf16': True}, False, 'bf16'),
+    ('cuda', {}, True, 'bf16'), ('cuda', {'amx_bf16': True, 'avx512_bf16': True}, False, 'fp32')])
+def test_auto_is_bf16_where_the_device_is_fast_at_it(monkeypatch, device, of_cpu, of_gpu, precision):
+    """A GPU that only emulates bf16 is not."""
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: of_cpu)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: of_gpu or including_emulation)
+    assert choose_precision('auto', torch.device(device)) == precision
 
 
 class FakeAmp(types.ModuleType):
@@ -645,10 +685,19 @@ def test_apex_scales_where_it_is_installed(monkeypatch, loss_scale, given):
 
 
 def test_run_json_has_the_precision_that_was_used(make_workspace):
-    workspace = make_workspace(1)
-    for precision in ('fp32', 'bf16'):
-        encoder_files(workspace, '--num_train_epochs', 0.5, '--precision', precision)
-        assert json.loads((workspace.folder / 'out' / 'run.json').read_text())['precision'] == precision
+    """In training and in evaluation, as the products of the feed-forward sublayer show."""
+    workspace, used = make_workspace(1), set()
+
+    def note(module, _, output):
+        if isinstance(module, BertIntermediate):
+            used.add((module.training, output.dtype))
+
+    with nn.modules.module.register_module_forward_hook(note):
+        for precision, dtype in (('fp32', torch.float32), ('bf16', torch.bfloat16)):
+            used.clear()
+            encoder_files(workspace, '--num_train_epochs', 0.5, '--precision', precision)
+            assert json.loads((workspace.folder / 'out' / 'run.json').read_text())['precision'] == precision
+            assert used == {(True, dtype), (False, dtype)}
 
 
 # What is not finite
