@@ -21,6 +21,7 @@ from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.nli_data_processing import GlueTask, also_served, find_task
+from src.preparation import Setup, seed_run, set_up
 from src.runs import (
     build_model,
     divide,
@@ -33,7 +34,6 @@ from src.runs import (
     student_folder,
     train_and_record,
 )
-from src.setup import Setup, seed_run, set_up
 from src.teacher_outputs import TeacherOutputs, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script

@@ -20,6 +20,7 @@ from src.data_processing import TokenizedSplit, hold_out, load_split
 from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
+from src.preparation import seed_run, set_up
 from src.runs import (
     build_model,
     divide,
@@ -32,7 +33,6 @@ from src.runs import (
     student_config,
     train_and_record,
 )
-from src.setup import seed_run, set_up
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, teacher_folder
 from src.training import Objective, Trainer
 from src.utils import run_script

@@ -35,7 +35,7 @@ from src.hugging_face import load_hf_teacher
 from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
-from src.setup import Setup, set_up
+from src.preparation import Setup, set_up
 from src.teacher_outputs import result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 

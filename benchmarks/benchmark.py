@@ -28,6 +28,7 @@ from benchmarks.pipeline import benchmark_pipeline  # noqa: E402
 from benchmarks.scale import benchmark_scale  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
 from BERT.pytorch_pretrained_bert.linear import has_onednn  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.data_processing import TokenizedSplit  # noqa: E402
 from src.KD_loss import patience_layers  # noqa: E402
 from src.training import Objective  # noqa: E402
@@ -147,7 +148,7 @@ def benchmark_sps(split: TokenizedSplit, quick: bool) -> dict:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--quick', action='store_true', help='fewer repetitions, and no pipeline and scale')
     args = parser.parse_args()
     keep_freed_memory()

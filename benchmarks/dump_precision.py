@@ -21,15 +21,15 @@ import NLI_KD_training  # noqa: E402
 import save_teacher_outputs  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import weights_file  # noqa: E402
-from src import teacher_outputs  # noqa: E402
 from src.argument_parser import TEACHER, parse  # noqa: E402
 from src.data_processing import load_split  # noqa: E402
 from src.evaluation import predict  # noqa: E402
 from src.KD_loss import patience_layers, patience_loss  # noqa: E402
 from src.modeling import SequenceClassifier, load_encoder, wiring  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
+from src.preparation import set_up  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.setup import set_up  # noqa: E402
+from src.teacher_outputs import TENSORS  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 STUDENT_LAYERS = 3
@@ -78,8 +78,9 @@ def students(args: argparse.Namespace, flags: list[str], seeds: list[str], name:
     flags: those of save_teacher_outputs.py."""
     scores = []
     with tempfile.TemporaryDirectory() as folder:
-        for part in ('.pooled_feature_maps', '.feature_maps'):
-            teacher_outputs.PARTS[part] = (f'float{name[2:]}', *teacher_outputs.PARTS[part][1:])
+        for tensor, kind in TENSORS.items():
+            if kind.by_row:
+                TENSORS[tensor] = kind._replace(dtype=f'float{name[2:]}')
         file = [f'--teacher_prediction={folder}/results.pkl']
         save_teacher_outputs.main([*flags, *file])
         for seed in seeds:

@@ -4,6 +4,7 @@
 
 Times are milliseconds, medians; the data of a call has left the caches when its turn comes again. Takes a minute.
 """
+import argparse
 import itertools
 import json
 import statistics
@@ -24,6 +25,7 @@ from BERT.pytorch_pretrained_bert.dropout import dropout  # noqa: E402
 from BERT.pytorch_pretrained_bert.inference import PackedLinear  # noqa: E402
 from BERT.pytorch_pretrained_bert.linear import Linear  # noqa: E402
 from BERT.pytorch_pretrained_bert.packing import packed_layout  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 ROWS, HEADS, WIDTH, COPIES = 1792, 12, 64, 8      # of bert-base; inputs are taken in turn from so many copies
@@ -92,6 +94,7 @@ def softmax_at(tokens: int) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
+    Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     keep_freed_memory()
     torch.manual_seed(0)
     found = linear_layers()

@@ -7,6 +7,7 @@ scored every 10 steps of the second epoch and at the ends of both. The scripts o
 them, whole: start, tokenising and saving count. Of the published code only training, evaluation and dump count, from the
 mean of some steps and rows, which all take as long, padded to one length as they are. The last line is one JSON object.
 """
+import argparse
 import copy
 import json
 import os
@@ -28,6 +29,7 @@ import envs  # noqa: E402
 from benchmarks.contenders import MAX_SEQ_LENGTH, Published, padded  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.data_processing import SPLITS, TokenizedSplit, load_split  # noqa: E402
 from src.KD_loss import distillation_loss, patience_layers, patience_loss  # noqa: E402
 from src.nli_data_processing import PTP_CLASSES, find_task  # noqa: E402
@@ -163,6 +165,7 @@ def benchmark_pipeline() -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
+    Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(json.dumps(benchmark_pipeline()))
 
 

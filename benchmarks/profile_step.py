@@ -20,6 +20,7 @@ import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
 from benchmarks.contenders import HF, SHAPES, Ours, Published, mrpc_train  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 # Kind of work -> parts of the names of operators; the first kind that fits is taken.
@@ -46,7 +47,7 @@ def kind_of(operator: str) -> str:
 
 def main() -> None:
     """Warm up, time, profile, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shape', choices=tuple(SHAPES), default='width_384')
     parser.add_argument('--precision', choices=('bf16', 'fp32'), default='bf16')
     parser.add_argument('--code', choices=('ours', 'hf', 'published'), default='ours')

@@ -6,6 +6,7 @@ Writes both sets in QQP's format into a temporary folder, with a random BERT of 
 is measured is the handling of data and not matrix products, and runs the real scripts on them, each in a process of its
 own. The last line is one JSON object.
 """
+import argparse
 import json
 import os
 import random
@@ -20,6 +21,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
+from src.argument_parser import Parser  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 FEW, MANY, DEV_ROWS, STEPS, BATCH, LAYERS = 20_000, 400_000, 400, 800, 32, 6
@@ -74,7 +76,6 @@ def write_task(folder: Path, rows: int, vocabulary: list[str]) -> None:
 def child(script: str, flags: list[str]) -> None:
     """Run a script's main in this process; the last line tells the seconds after imports to each mark, and peak memory."""
     import importlib
-    import resource
     import time
 
     from src import data_processing
@@ -96,7 +97,9 @@ def child(script: str, flags: list[str]) -> None:
     if hasattr(module, 'dump'):
         module.dump = mark('dump', module.dump)
     module.main(flags)
-    print(json.dumps({**seconds, 'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    # VmHWM, for getrusage's peak begins with that of the process that started this one
+    peak = int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])      # KB
+    print(json.dumps({**seconds, 'peak_mb': peak / 1024}))
 
 
 def run(folder: Path, rows: int, script: str, *flags: str) -> dict:
@@ -156,6 +159,7 @@ def main() -> None:
     if sys.argv[1:2] == ['child']:
         child(sys.argv[2], sys.argv[3:])
     else:
+        Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
         print(json.dumps(benchmark_scale()))
 
 

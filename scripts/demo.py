@@ -22,15 +22,15 @@ import PTP  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
-from src.argument_parser import TEACHER, TRAIN, Parser, parse  # noqa: E402
+from src.argument_parser import TEACHER, TRAIN, Parser, parse, recorded_arguments  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
 from src.data_processing import TokenizedSplit, load_split  # noqa: E402
 from src.earlier_runs import open_teacher, teacher_marks  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
+from src.preparation import Setup, set_up  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import input_marks, model_name, recorded_arguments  # noqa: E402
-from src.setup import Setup, set_up  # noqa: E402
+from src.runs import input_marks, model_name  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file, teacher_folder  # noqa: E402

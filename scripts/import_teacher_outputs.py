@@ -18,9 +18,9 @@ from src.argument_parser import Parser  # noqa: E402
 from src.custom_tasks import task_of_flags  # noqa: E402
 from src.data_processing import SPLITS, load_split  # noqa: E402
 from src.nli_data_processing import find_task  # noqa: E402
+from src.preparation import set_up  # noqa: E402
 from src.published_results import PublishedSplit, read_published  # noqa: E402
 from src.run_lock import only_writer  # noqa: E402
-from src.setup import set_up  # noqa: E402
 from src.teacher_outputs import result_file, write_results  # noqa: E402
 from src.utils import run_script  # noqa: E402
 

@@ -72,7 +72,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add('--output_format', choices=WRITERS, help='by what --output ends in, else tsv')
     add('--bad_rows', choices=('skip', 'stop'), default='stop', help='what to do about a bad row (stop)')
     args = parser.parse_args(argv)
-    args.input = args.input and str(path_of(args.input))
+    args.input = args.input and os.path.expanduser(args.input)
     problems = [f'TEXT {text!r}: must be UTF-8' for text in args.texts if not _is_utf8(text)]
     if (args.input is None) == (not args.texts):
         problems.append('give --input, or a text (of a pair two) as arguments, and not both')

@@ -97,8 +97,8 @@ FLAGS = [
          "share of hidden states and attention weights dropped in training; None: the checkpoint's, usually 0.1"),
     Flag('gradient_accumulation_steps', int, 1, FITTING, 'parts a batch is computed in'),
     Flag('checkpoint_every', none_or(str), None, EVERY,
-         'steps (of save_teacher_outputs.py batches; 200) or minutes (10m) between training states; None: kept when a '
-         'signal stops the run'),
+         'steps, as in 200 (save_teacher_outputs.py: batches), or minutes, as in 10m, between training states; None: kept '
+         'when a signal stops the run'),
     Flag('log_every_step', int, 1, FITTING, 'steps between rows of train_log.txt'),
     Flag('report_to', str, 'none', FITTING, "where the logs go too: tensorboard, wandb, or both with a comma; none"),
     Flag('num_train_epochs', none_or(float), None, FITTING, 'epochs; ft and PTP 4, kd and pkd 6'),
@@ -123,9 +123,11 @@ FLAGS = [
     Flag('teacher_model', none_or(str), None, (TEACHER,),
          "a teacher in Hugging Face's form: a BertForSequenceClassification's folder, or its name in the models folder"),
     Flag('teacher_labels', none_or(separated), None, (TEACHER,),
-         "the task's labels in the order of the teacher_model's outputs; None: by the id2label of its configuration"),
+         "the task's labels (between commas, or semicolons) in the order of the teacher_model's outputs; None: by the "
+         'id2label of its configuration'),
     Flag('join', none_or(separated), None, (TEACHER,),
-         'result files of the teachers of all folds, to be made one: each row from the teacher that has not learnt it'),
+         'result files of the teachers of all folds (between commas, or semicolons), to be made one: each row from the '
+         'teacher that has not learnt it'),
 ]
 
 # Flags without a value: name -> (the scripts that have it, its help)
@@ -134,6 +136,14 @@ SWITCHES = {
     'resume': (EVERY, 'go on from the training state that a stopped run left; from the start where there is none'),
     'resume_anyway': (EVERY, 'resume, even with other flags, data or code than those of the stopped run'),
 }
+
+# Arguments that are no settings: run.json does not have them.
+UNRECORDED = ('given', *SWITCHES)
+
+
+def recorded_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """A script's arguments as run.json has them."""
+    return {name: value for name, value in vars(args).items() if name not in UNRECORDED}
 
 
 class Parser(argparse.ArgumentParser):
@@ -168,6 +178,12 @@ class _Parser(Parser):
                 return flag.default
         return convert
 
+    def typed(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values by flag, those that stand as text in the source converted as the command line's are."""
+        convert = {action.dest: action.type for action in self._actions}
+        return {name: convert[name](value) if isinstance(value, str) and convert.get(name) else value
+                for name, value in values.items()}
+
     def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None) -> argparse.Namespace:
         """As argparse's, but notes arguments that no flag takes."""
         parsed, unknown = self.parse_known_args(args, namespace)
@@ -201,6 +217,7 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     parser = _parser(script, description, values)
     given = vars(parser.parse_args(argv))
     problems = parser.problems
+    values |= parser.typed({name: value for name, value in (defaults or {}).items() if name not in given})
     try:
         defined = task_of_flags(given.get('task'), given['task_config']) if given.get('task_config') else None
         values |= {'task': defined.name} if defined else {}
@@ -211,15 +228,14 @@ def parse(script: str, description: str, argv: list[str] | None = None,
         recommended = recommended_settings(script, values | given)
         problems += [f'RECOMMENDED in src/recommended_settings.py: {name!r} is no flag of {script}' for name in recommended
                      if name not in values]
-        values |= recommended
+        values |= parser.typed({name: value for name, value in recommended.items() if name not in given})
     args = argparse.Namespace(**values | given, given=sorted(given))
     problems += _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name
     args.task_config = defined and defined.definition
-    args.precision = 'fp16' if args.fp16 else args.precision
-    args.fp16 = args.precision == 'fp16'           # however it was spelt, it is one configuration
+    args.precision, args.fp16 = 'fp16' if args.fp16 else args.precision, False      # one configuration, however it is spelt
     args.resume |= args.resume_anyway
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]

@@ -67,7 +67,7 @@ def _are_labels(value: Any) -> bool:
 
 _FILE = 'the name of a .tsv or .csv file, relative to the folder of this one'
 KEYS = {
-    'name': Key(_is_name, "the task's name: letters, digits, - and _"),
+    'name': Key(_is_name, "the task's name: letters, digits, - and _, at most 64, a letter or digit first"),
     'train': Key(_is_table, _FILE), 'dev': Key(_is_table, _FILE), 'test': Key(_is_table, _FILE, needed=False),
     'columns': Key(_are_columns, '{"text_a": ..., "text_b": ..., "label": ...} (text_b for pairs), all different names of '
                                  'columns, or all their positions from 0 on (label: -1 for the last)'),
@@ -95,7 +95,7 @@ def task_of_flags(name: str | None, task_config: str | None) -> GlueTask | None:
     """The task that --task_config defines, which --task may name too, else the one that --task names; None without both.
 
     InputError in one line that names the flag."""
-    if not task_config:
+    if task_config is None:
         return find_task(name) if name else None
     try:
         task = define_task(task_config)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.argument_parser import recorded_arguments
 from src.data_processing import TokenizedSplit
 from src.distributed import from_main, highest, is_main
 from src.dump_journal import DumpJournal
@@ -14,7 +15,6 @@ from src.evaluation import predict
 from src.modeling import SequenceClassifier
 from src.resuming import check_same, command_to_resume
 from src.run_lock import only_writer
-from src.runs import recorded_arguments
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs, result_metadata, write_results
 from src.training_state import code_marks

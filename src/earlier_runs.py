@@ -9,8 +9,8 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from src.checkpoints import checkpoint_places, find_checkpoint, folder_of_record
 from src.custom_tasks import REGRESSION, other_definition
 from src.nli_data_processing import SPELLINGS, GlueTask
+from src.preparation import Setup
 from src.run_log import TRAIN_LOG, read_run
-from src.setup import Setup
 from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
 from src.training_state import STATE_FILE
 
@@ -25,19 +25,22 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
+    flag = '--teacher_prediction: ' if args.teacher_prediction else ''
     try:
         teacher = TeacherOutputs.open(path)
+        if setup:
+            teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
+                                             'max_seq_length': str(args.max_seq_length)})
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
-    if setup:
-        teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
-                                         'max_seq_length': str(args.max_seq_length)})
+        raise FileNotFoundError(f'{flag}{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
+    except InputError as error:
+        raise InputError(f'{flag}{error}') from None
     if not args.teacher_prediction and path == patient:
         _warn_of_newer(normal, teacher)
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
-        raise InputError(f'--teacher_prediction: {path} has no states of all layers, which --train_type pkd '
+        raise InputError(f'{flag}{path} has no states of all layers, which --train_type pkd '
                          'needs: run save_teacher_outputs.py --all_layers True')
     if args.holdout and teacher.metadata.get('holdout', _holdout(vars(args))) != _holdout(vars(args)):
         logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '
@@ -71,14 +74,14 @@ def check_teacher(setup: Setup, task: GlueTask, files: tuple[Path, Path]) -> Non
     """InputError when a teacher's (encoder file, classifier file) are those of another tokenizer or other labels, or of no
     plain BERT, as far as the run.json beside them tells; warns of another task and of a training that has not ended."""
     encoder, classifier = files
-    check_plain(encoder.parent)
-    check_same_labels(task, classifier.parent)
+    _check_plain(encoder.parent)
+    _check_same_labels(task, classifier.parent)
     check_same_tokenizer(setup, encoder)
-    warn_of_another_task(task, classifier.parent)
-    warn_of_unfinished(encoder.parent)
+    _warn_of_another_task(task, classifier.parent)
+    _warn_of_unfinished(encoder.parent)
 
 
-def check_plain(folder: Path) -> None:
+def _check_plain(folder: Path) -> None:
     """InputError when the model in a folder was trained with another wiring: a plain BERT of its layers, which is what a
     teacher is, computes something else."""
     record = read_run(folder) or {}
@@ -90,7 +93,7 @@ def check_plain(folder: Path) -> None:
         raise InputError(f'the model in {folder} runs {len(passes)} of its {layers} layers; a teacher must run all')
 
 
-def check_same_labels(task: GlueTask, folder: Path) -> None:
+def _check_same_labels(task: GlueTask, folder: Path) -> None:
     """InputError when the model in a folder was trained to tell other labels, or the same in another order, than the task
     has now: its outputs would be taken for what they are not."""
     record = read_run(folder) or {}
@@ -120,7 +123,7 @@ def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
                          'started from with --bert_model, or put back its vocabulary and tokenizer_config.json')
 
 
-def warn_of_another_task(task: GlueTask, folder: Path) -> None:
+def _warn_of_another_task(task: GlueTask, folder: Path) -> None:
     """A line where the model in a folder was trained on another task, though its labels may be the same."""
     then = (read_run(folder) or {}).get('task')
     if isinstance(then, str) and then.lower() != task.name.lower() and (
@@ -128,7 +131,7 @@ def warn_of_another_task(task: GlueTask, folder: Path) -> None:
         logger.warning('warning: the model in %s was trained on %s; here it predicts %s', folder, then[:60], task.name)
 
 
-def warn_of_unfinished(folder: Path) -> None:
+def _warn_of_unfinished(folder: Path) -> None:
     """A line where the training whose weights lie in a folder has begun and not ended, as far as its files tell."""
     begun = (folder / STATE_FILE).is_file() or (folder / TRAIN_LOG).is_file()
     if begun and not (folder / 'run.json').is_file():
@@ -166,7 +169,7 @@ def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, i
 
 def _tell_of_encoder(args: argparse.Namespace, encoder: Path) -> None:
     """Warn of an encoder from a training that has not ended, or of another holdout."""
-    warn_of_unfinished(folder_of_record(encoder))
+    _warn_of_unfinished(folder_of_record(encoder))
     theirs = _other_holdout(args, folder_of_record(encoder))
     if theirs:
         logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,

@@ -14,7 +14,7 @@ from src.distributed import is_main
 from src.evaluation import teacher_scores
 from src.nli_data_processing import find_task
 from src.run_lock import only_writer
-from src.teacher_outputs import KINDS, STATE_ROWS_AT_ONCE, ResultWriter, TeacherOutputs, row_by_row
+from src.teacher_outputs import STATE_ROWS_AT_ONCE, TENSORS, ResultWriter, TeacherOutputs, row_by_row
 
 Fold = tuple[TeacherOutputs, dict]      # a result file, and its teacher's fold (see earlier_runs.teacher_marks)
 
@@ -25,7 +25,7 @@ def join_folds(paths: list[Path], joined: Path) -> dict[str, float]:
     Rows that no teacher has learnt (held out, dev, test) have the outputs of the teacher of the first fold: those of one
     teacher, as each training row's are; a mean of several would be surer of itself than any. InputError when folds are
     missing or there twice, or the files are of other rows, another task, tokenizer, holdout or kind."""
-    folds = _in_order([(outputs, _fold_of(outputs)) for outputs in map(TeacherOutputs.open, paths)])
+    folds = _in_order([(outputs, _fold_of(outputs)) for outputs in map(_open, paths)])
     first, made = folds[0]
     for outputs, of_other in folds:
         _check_alike(first, outputs)
@@ -48,7 +48,7 @@ def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, f
                           row_by_row(first.arrays), metadata)
     with writer.file:
         for name, array in first.arrays.items():
-            kind = KINDS[name]
+            kind = TENSORS[name]
             train = kind.split == 'train'
             if kind.rank == 0:
                 writer.put(name, None, np.array(found[kind.what]) if train else array)
@@ -58,6 +58,13 @@ def _write(path: Path, folds: list[Fold], source: np.ndarray, found: dict[str, f
                 of_all = np.stack([outputs.arrays[name] for outputs, _ in folds])
                 writer.put(name, None, of_all[source, np.arange(len(array))] if train else array)
         writer.close()
+
+
+def _open(path: Path) -> TeacherOutputs:
+    try:
+        return TeacherOutputs.open(path)
+    except InputError as error:
+        raise InputError(f'--join: {error}') from None
 
 
 def _splits(outputs: TeacherOutputs) -> list[str]:

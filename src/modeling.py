@@ -85,6 +85,11 @@ class SequenceClassifier(nn.Module):
             self.encoder.bert.encoder.layer[layer].requires_grad_(False)
 
 
+def dropout_probs(dropout: float | None) -> dict[str, float]:
+    """What --dropout replaces in a configuration."""
+    return {} if dropout is None else {'hidden_dropout_prob': dropout, 'attention_probs_dropout_prob': dropout}
+
+
 def load_encoder(encoder: BertForSequenceClassificationEncoder, path: str | Path, source_layers: list[int] | None = None,
                  optional: str | None = None, all_layers: bool = False) -> None:
     """Start an encoder from a file of weights. source_layers: the file's layer (0-based) for each of the encoder's;

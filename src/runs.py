@@ -12,20 +12,28 @@ import numpy as np
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of, weights_file
-from src.argument_parser import SWITCHES, TRAIN
+from src.argument_parser import TRAIN, UNRECORDED, recorded_arguments
 from src.checkpoints import best_saved, checkpoint_files, checkpoint_places, find_checkpoint, load_saved, made_by_ptp
 from src.data_processing import TokenizedSplit, missing_files
 from src.distributed import from_main, is_main, share, world_size
 from src.earlier_runs import check_same_tokenizer
 from src.evaluation import predict_logits
 from src.mixed_precision import fp16_version
-from src.modeling import SequenceClassifier, count_parameters, load_classifier, load_encoder, parse_passes, wiring
+from src.modeling import (
+    SequenceClassifier,
+    count_parameters,
+    dropout_probs,
+    load_classifier,
+    load_encoder,
+    parse_passes,
+    wiring,
+)
 from src.nli_data_processing import GlueTask, parse_ptp_threshold, published_thresholds
 from src.plots import plot_training_curves
+from src.preparation import Setup
 from src.resuming import command_to_resume, finished_run, state_to_resume
 from src.run_lock import only_one
 from src.run_log import chosen_by, parse_report_to, write_run
-from src.setup import Setup
 from src.stopping import Stopped, signals_held
 from src.teacher_outputs import TeacherOutputs
 from src.training import Settings, Trainer
@@ -34,8 +42,6 @@ from src.utils import versions
 
 logger = logging.getLogger(__name__)
 
-# Arguments that are no settings: run.json does not have them.
-UNRECORDED = ('given', *SWITCHES)
 # Arguments that change nothing in what is computed, and the seed, which has a place of its own in a folder's name.
 NOT_CONFIGURATION = (*NEUTRAL, *UNRECORDED)
 
@@ -90,11 +96,6 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
         raise InputError('; '.join(problems))
     return BertConfig.from_dict({**config.to_dict(), **dropout_probs(args.dropout), 'num_hidden_layers': layers,
                                  'passes': passes, 'embedding_rank': rank})
-
-
-def dropout_probs(dropout: float | None) -> dict[str, float]:
-    """What --dropout replaces in a configuration."""
-    return {} if dropout is None else {'hidden_dropout_prob': dropout, 'attention_probs_dropout_prob': dropout}
 
 
 def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
@@ -188,11 +189,6 @@ def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: 
     started = 'PTP_' if made_by_ptp(args.load_model) else ''
     name = f'{args.train_type}_{model_name(args, layers)}_{started}seed{seed}_{digest}'
     return envs.STUDENT_FOLDER / task.name / name
-
-
-def recorded_arguments(args: argparse.Namespace) -> dict:
-    """A script's arguments as run.json has them."""
-    return {name: value for name, value in vars(args).items() if name not in UNRECORDED}
 
 
 def divide(train: TokenizedSplit, dev: TokenizedSplit, rows: np.ndarray, held_out: np.ndarray) -> Roles:

@@ -15,11 +15,10 @@ from src.checkpoints import best_saved, load_saved
 from src.custom_tasks import task_of_run, tell_changes
 from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict_logits, task_scores
-from src.modeling import SequenceClassifier
+from src.modeling import SequenceClassifier, dropout_probs
 from src.nli_data_processing import GlueTask
+from src.preparation import Setup, set_up
 from src.run_log import chosen_by, read_run
-from src.runs import dropout_probs
-from src.setup import Setup, set_up
 from src.utils import PRECISIONS, choose_device
 
 logger = logging.getLogger(__name__)

@@ -47,7 +47,7 @@ FORMAT = 'peakd teacher results 2'
 CRC, CRC_TYPE = 'crc32', np.dtype('uint32')
 
 
-class Kind(NamedTuple):
+class TensorKind(NamedTuple):
     """What a tensor of the file is: of which split, what of it, its type (None: that of the task's labels) and rank, and
     whether it is written and checked row by row."""
     split: str
@@ -58,7 +58,7 @@ class Kind(NamedTuple):
 
 
 # Name -> kind, of all tensors that there can be
-KINDS = {f'{split}{mark}{kind[0]}': Kind(split, *kind) for split in SPLITS for mark, *kind in (
+TENSORS = {f'{split}{mark}{kind[0]}': TensorKind(split, *kind) for split in SPLITS for mark, *kind in (
     ('.', 'pred_logit', 'float32', 2, False), ('.', 'pooled_feature_maps', STATE_TYPE, 2, True),
     ('.', 'feature_maps', STATE_TYPE, 3, True), ('.', 'loss', 'float64', 0, False), ('.', 'acc', 'float64', 0, False),
     ('_', 'labels', None, 1, False), ('_', 'pred_answers', 'bool', 1, False))}
@@ -200,7 +200,7 @@ def result_metadata(splits: dict[str, TokenizedSplit], made_by: dict[str, str]) 
 
 def row_by_row(names: Iterable[str]) -> set[str]:
     """Those tensors of a result file that are written and checked row by row."""
-    return {name for name in names if KINDS[name].by_row}
+    return {name for name in names if TENSORS[name].by_row}
 
 
 def _tensors(name: str, split: TokenizedSplit, shape: tuple[int, int, int],
@@ -214,7 +214,7 @@ def _tensors(name: str, split: TokenizedSplit, shape: tuple[int, int, int],
     if split.labels is not None:
         shapes |= {'loss': (), 'acc': (), 'labels': (rows,), 'pred_answers': (rows,)}
     return {full: (np.dtype(kind.dtype or split.labels.dtype), shapes[kind.what])
-            for full, kind in KINDS.items() if kind.split == name and kind.what in shapes}
+            for full, kind in TENSORS.items() if kind.split == name and kind.what in shapes}
 
 
 def _write_split(writer: ResultWriter, name: str, split: TokenizedSplit, predictions: Iterable[Predictions],
@@ -284,7 +284,7 @@ class TeacherOutputs:
     def _check_structure(self) -> None:
         """InputError unless the arrays are those of a result file and the small ones have their checksums."""
         for name, array in self.arrays.items():
-            kind = KINDS.get(name)
+            kind = TENSORS.get(name)
             if kind is None or array.ndim != kind.rank or array.dtype != (kind.dtype or array.dtype) \
                     or f'{kind.split}.pred_logit' not in self.arrays \
                     or name not in self.sums or self.sums[name].shape != array.shape[:kind.by_row]:
@@ -306,7 +306,7 @@ class TeacherOutputs:
         for what, here in known.items():
             there = made_from.get(what, 'none')
             if there != here:
-                raise InputError(f'--teacher_prediction: {self.path} does not fit the {name} set of this run: its '
+                raise InputError(f'{self.path} does not fit the {name} set of this run: its '
                                  f'{what} differ: {str(there)[:24]} in the file, {here[:24]} here; make the file anew with '
                                  'save_teacher_outputs.py')
 
@@ -323,7 +323,7 @@ class TeacherOutputs:
     def split(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a split: loss, acc, pred_logit, labels, pred_answers, as checked when the file was opened; and
         pooled_feature_maps and feature_maps, whose rows `rows` checks."""
-        return {KINDS[key].what: array for key, array in self.arrays.items() if KINDS[key].split == name}
+        return {TENSORS[key].what: array for key, array in self.arrays.items() if TENSORS[key].split == name}
 
     def fingerprint(self) -> str:
         """Hash of all that the file says: of its metadata and of the checksums of its rows, which alone are read."""

@@ -37,13 +37,13 @@ from src.dump_journal import DumpJournal
 from src.hugging_face import load_hf_teacher
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import TASKS, find_task, processors
+from src.preparation import set_up
 from src.published_results import PublishedSplit, read_published
 from src.results import Results
 from src.runs import student_config
 from src.saved_runs import best_runs, load_run
-from src.setup import set_up
 from src.summary import make_summaries
-from src.teacher_outputs import FORMAT, KINDS, TYPE_NAMES, ResultWriter, TeacherOutputs
+from src.teacher_outputs import FORMAT, TENSORS, TYPE_NAMES, ResultWriter, TeacherOutputs
 from src.training import Objective, Settings, Trainer
 from src.training_state import STATE_FILE, differences, outline_of, read_state
 from src.utils import one_line
@@ -172,15 +172,18 @@ def limit_memory(gigabytes: int = 4) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def peak_megabytes() -> int:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+def peak_megabytes(begin: bool = False) -> int:
+    """The most memory that this process has had since it was last to begin anew; getrusage's is that of all its time, and of
+    what it was started by."""
+    if begin:
+        Path('/proc/self/clear_refs').write_text('5')
+    return int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) >> 10
 
 
 def outcome(target: 'Target', edits: list[Edit]) -> str:
     """Run one input; 'result' or 'refused'. Anything else that it ends in is raised."""
     data = target.make(edits)
-    size, before = len(data) >> 20, peak_megabytes()
+    size, before = len(data) >> 20, peak_megabytes(begin=True)
     said = io.StringIO()
     try:
         with time_limit(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
@@ -388,7 +391,7 @@ class Targets:
 
     def _teacher_file(self, arrays, words):
         path = self._file('made.pkl')
-        by_row = {name for name in arrays if name in KINDS and KINDS[name].by_row and arrays[name].ndim}
+        by_row = {name for name in arrays if name in TENSORS and TENSORS[name].by_row and arrays[name].ndim}
         writer = ResultWriter(path, {name: (array.dtype, array.shape) for name, array in arrays.items()}, by_row,
                               {'format': FORMAT, **words})
         for name, array in arrays.items():

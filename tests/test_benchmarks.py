@@ -1,18 +1,23 @@
 """The benchmark compares like with like: its published contenders compute what this repository computes."""
 import contextlib
+import importlib
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.data_processing import TokenizedSplit
 from src.modeling import SequenceClassifier, wiring
 from src.saved_runs import load_run
+from src.teacher_outputs import TENSORS, TeacherOutputs
 
 pytest.importorskip('pytorch_pretrained_bert')
-from benchmarks import benchmark, inference, pipeline, scale  # noqa: E402
+from benchmarks import benchmark, dump_precision, inference, pipeline, scale  # noqa: E402
 from benchmarks.contenders import Ours  # noqa: E402
 
 
@@ -117,6 +122,40 @@ def finished(make_workspace):
                           '--eval_every', 100, '--learning_rate', '3e-3', '--train_seed', 1, '--saving_criterion_acc=-1',
                           '--output_dir', workspace.folder / name, *flags)
     return workspace
+
+
+@pytest.mark.parametrize('name', ['benchmark', 'dump_precision', 'embedding_rank', 'inference', 'kernels', 'pipeline',
+                                  'profile_step', 'scale'])
+def test_nothing_is_measured_for_help_or_a_wrong_flag(name, monkeypatch, capsys):
+    main = importlib.import_module(f'benchmarks.{name}').main
+    monkeypatch.setattr(sys, 'argv', [name, '--help'])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0 and f'benchmarks/{name}.py' in capsys.readouterr().out
+    monkeypatch.setattr(sys, 'argv', [name, '--no_such_flag', *(['run'] if name == 'inference' else [])])
+    with pytest.raises(InputError, match='--no_such_flag'):
+        main()
+
+
+def test_dump_precision_is_of_what_files_hold(make_workspace, monkeypatch, capsys):
+    """Errors of the states, and students that learn from files of each type."""
+    workspace, types, train = make_workspace(6), [], dump_precision.NLI_KD_training.main
+    workspace.add_teacher()
+
+    def spy(flags):
+        [file] = [flag.partition('=')[2] for flag in flags if flag.startswith('--teacher_prediction=')]
+        types.append(TeacherOutputs.open(Path(file)).arrays['train.feature_maps'].dtype.name)
+        train(flags)
+    monkeypatch.setattr(dump_precision.NLI_KD_training, 'main', spy)
+    for name, kind in TENSORS.items():
+        monkeypatch.setitem(TENSORS, name, kind)          # what it changes is put back
+    monkeypatch.setattr(sys, 'argv', ['', '--bert_model=tiny', '--task=MRPC', '--teacher_hidden_layers=6', '--seeds=1'])
+    with workspace.active():
+        dump_precision.main()
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [result[name]['bytes_a_row'] for name in ('fp32', 'fp16', 'bf16')] == [4 * 6 * 32, 2 * 6 * 32, 2 * 6 * 32]
+    assert 0 == result['fp32']['state_error'] < result['fp16']['state_error'] < result['bf16']['state_error'] < 1e-2
+    assert types == ['float32', 'float16'] and {'dev_best', 'dev_last'} == set(result['fp16']['students'][0])
 
 
 def test_inference_is_one_table_of_all_runs_in_all_ways(finished):

@@ -86,6 +86,8 @@ def test_tasks_may_be_one(tmp_path):
         assert args.tasks == ('RTE',)
         with pytest.raises(InputError, match='--task_config .*none.json'):
             run_glue_benchmark.parse_flags(['--mode', mode, '--task_c', str(tmp_path / 'none.json')])
+        with pytest.raises(InputError, match='--task_config .: no such file'):         # a variable that is not set, say
+            run_glue_benchmark.parse_flags(['--mode', mode, '--task_config', ''])
 
 
 def test_settings_as_words():
@@ -267,6 +269,12 @@ def test_settings_are_the_recommended_ones(method):
         stages = {stage.kind: stage.arguments for stage in (student, student.need('ptp'), student.need('teacher')) if stage}
         found = {kind: (args.learning_rate, args.dropout, args.eval_every) for kind, args in stages.items()}
         assert found == (expected if recommended else dict.fromkeys(expected, (2e-5, None, None)))
+
+
+def test_one_precision_in_two_spellings_is_one_setting():
+    stages = [only(fixed=parse_fixed([spelling])) for spelling in ('precision=fp16', 'fp16=True')]
+    assert stages[0].folder == stages[1].folder and setting_columns(stages[0]) == setting_columns(stages[1])
+    assert setting_columns(stages[0])['student.precision'] == 'fp16' and 'student.fp16' not in setting_columns(stages[0])
 
 
 def test_a_dump_leaves_nothing_to_constants():

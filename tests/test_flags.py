@@ -115,7 +115,8 @@ def test_fp16_is_a_precision():
     assert arguments(TRAIN, '--fp16', 'True', '--precision', 'fp16')['precision'] == 'fp16'
     assert arguments(TRAIN, '--fp16', 'False', '--precision', 'bf16')['precision'] == 'bf16'
     for spelling in (('--fp16', 'True'), ('--precision', 'fp16')):         # one configuration, one folder
-        assert arguments(TRAIN, *spelling)['fp16'] is True
+        found = arguments(TRAIN, *spelling)
+        assert (found['precision'], found['fp16']) == ('fp16', False)
 
 
 def test_constants_go_before_defaults_and_flags_before_constants():
@@ -146,10 +147,20 @@ def test_where_files_and_folders_lie_that_flags_name(tmp_path, monkeypatch):
         assert given_folder(parse(TRAIN, '', ['--output_dir', name])) == folder
 
 
+def test_values_that_stand_as_text_in_the_source_are_of_their_flags_types():
+    """As users edit constants and the table of recommended settings."""
+    constants = {'task': 'RTE', 'teacher_hidden_layers': '6', 'all_layers': 'False', 'load_model': 'None'}
+    found = vars(parse(TEACHER, '', [], constants))
+    assert (found['teacher_hidden_layers'], found['all_layers'], found['load_model']) == (6, False, None)
+    with pytest.raises(InputError, match="--teacher_hidden_layers 'six': must be a whole number"):
+        parse(TEACHER, '', [], constants | {'teacher_hidden_layers': 'six'})
+    assert parse(TEACHER, '', ['--teacher_hidden_layers', '3'], constants | {'teacher_hidden_layers': 'six'})
+
+
 @pytest.fixture
 def one_recommendation(monkeypatch):
     monkeypatch.setattr(recommended_settings, 'RECOMMENDED', {'small': {
-        'ft': {None: {'learning_rate': 7e-5}, 'rte': {'learning_rate': 8e-5, 'num_train_epochs': 9.0}},
+        'ft': {None: {'learning_rate': '7e-5'}, 'rte': {'learning_rate': 8e-5, 'num_train_epochs': 9.0}},
         'ptp': {None: {'learning_rate': 1e-3, 'ptp_threshold': 'median'}}, 'pkd': {None: {'alpha': 0.25, 'beta': 7.0}}}})
 
 

@@ -402,7 +402,7 @@ def test_results_of_another_teacher_than_the_one_there_are_told_of(taught, tmp_p
 
 
 def test_a_newer_file_of_other_weights_that_is_not_read_is_told(taught, tmp_path):
-    """The file with the states goes before that with logits alone, whichever is newer."""
+    """The file with the states goes before that without them, whichever is newer."""
     workspace = taught[0].copy(tmp_path / 'workspace')
     patient, normal = workspace.result_file(3), workspace.result_file(3, kind='normal')
     brief = (*FLAGS, '--num_train_epochs', 0.1, '--student_hidden_layers', 1)

@@ -1,4 +1,4 @@
-"""What every script needs before it does anything: checkpoint, tokenizer, device, precision and seed, after all checks."""
+"""What the scripts that compute share before they read data: checkpoint, tokenizer, device, precision and seed, checked."""
 import argparse
 import logging
 from collections.abc import Callable
