@@ -25,22 +25,22 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
-    flag = '--teacher_prediction: ' if args.teacher_prediction else ''
     try:
         teacher = TeacherOutputs.open(path)
         if setup:
             teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
                                              'max_seq_length': str(args.max_seq_length)})
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'{flag}{error}{teachers_of_other_sizes(task, args.teacher_hidden_layers)}') from None
+        others = teachers_of_other_sizes(task, args.teacher_hidden_layers)
+        raise FileNotFoundError(f'--teacher_prediction: {error}{others}') from None
     except InputError as error:
-        raise InputError(f'{flag}{error}') from None
+        raise InputError(f'--teacher_prediction: {error}') from None
     if not args.teacher_prediction and path == patient:
         _warn_of_newer(normal, teacher)
     if not args.teacher_prediction:
         _warn_of_another_teacher(teacher_folder(task, args.teacher_hidden_layers), path, teacher)
     if states and 'train.feature_maps' not in teacher.arrays:
-        raise InputError(f'{flag}{path} has no states of all layers, which --train_type pkd '
+        raise InputError(f'--teacher_prediction: {path} has no states of all layers, which --train_type pkd '
                          'needs: run save_teacher_outputs.py --all_layers True')
     if args.holdout and teacher.metadata.get('holdout', _holdout(vars(args))) != _holdout(vars(args)):
         logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '

@@ -308,7 +308,7 @@ def test_what_is_there_is_not_touched(runs, tmp_path):
     refused(runs, runs.folder / 'MRPC', out, names=[out, '--overwrite'])
     out.unlink()
     (tmp_path / 'vocab.txt').write_text('mine')
-    refused(runs, runs.folder / 'MRPC', out, names=[out, 'vocab.txt', 'another tokenizer', '--overwrite'])
+    refused(runs, runs.folder / 'MRPC', out, names=[out, 'vocab.txt', 'differ', '(tokenizer, ', '--overwrite'])
     assert [path.name for path in tmp_path.iterdir()] == ['vocab.txt'] and (tmp_path / 'vocab.txt').read_text() == 'mine'
     out.write_text('mine')
     export(runs, 'MRPC', out, '--overwrite')
