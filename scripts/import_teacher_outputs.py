@@ -1,4 +1,4 @@
-"""Make a result file of a teacher of what the earlier published code (Pea-KD's, PKD's) pickled.
+"""Make a result file of a teacher of what Pea-KD's earlier published code pickled.
 
     python scripts/import_teacher_outputs.py OLD.pkl --task MRPC --bert_model bert_base_uncased
     python scripts/import_teacher_outputs.py OLD.pkl NEW.pkl --task RTE --teacher_hidden_layers 12 --max_seq_length 128

@@ -54,7 +54,7 @@ def joined() -> Iterator[None]:
         return
     _take_device()
     store, number, size = next(dist.rendezvous('env://', timeout=TIMEOUT))
-    backend = 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() else 'gloo'
+    backend = 'cpu:gloo,cuda:nccl' if torch.cuda.is_available() and dist.is_nccl_available() else 'gloo'
     dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=TIMEOUT)
     _Joined.store = store
     with open(os.devnull, 'w') as nowhere, contextlib.ExitStack() as quiet:

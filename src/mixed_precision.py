@@ -40,7 +40,10 @@ class MixedPrecision:
         self.optimizer, self.device, self.precision = optimizer, device, precision
         self.apex_amp = nvidia_apex_amp() if precision == 'fp16' else None
         if self.apex_amp:
-            self.apex_amp.initialize(model, optimizer, opt_level='O1', loss_scale=loss_scale or 'dynamic', verbosity=0)
+            # For its loss scaling alone. The casts that it would patch into torch keep fp16 copies of weights, which
+            # evaluation, and training after it, would go on using when the weights are others.
+            self.apex_amp.initialize(model, optimizer, opt_level='O1', patch_torch_functions=False,
+                                     loss_scale=loss_scale or 'dynamic', verbosity=0)
         fixed = {'init_scale': loss_scale, 'growth_factor': 1.0 + 1e-9, 'backoff_factor': 1.0 - 1e-9} if loss_scale else {}
         self.updates = self.skipped = 0
         optimizer.register_step_post_hook(self._count_update)        # apex and torch's scaler skip a step without a word
@@ -48,12 +51,13 @@ class MixedPrecision:
 
     def forward_context(self):
         """Context for forward and losses."""
-        return autocast(self.device, 'fp32' if self.apex_amp else self.precision)
+        return autocast(self.device, self.precision)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss."""
+    def backward(self, loss: Tensor, last: bool = True) -> None:
+        """Add the gradients of a loss, the last or not of those of an update."""
         if self.apex_amp:
-            with self.apex_amp.scale_loss(loss, self.optimizer) as scaled:
+            # Unscaled before the last, they would be out of .grad in the backward that averages it over processes
+            with self.apex_amp.scale_loss(loss, self.optimizer, delay_unscale=not last) as scaled:
                 scaled.backward()
         else:
             self.scaler.scale(loss).backward()

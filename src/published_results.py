@@ -182,7 +182,7 @@ class PublishedSplit:
             return
         labels = self._rows('labels', 1)
         if labels is None:
-            raise self._unfit(f'it has no {self.name}_labels to tell its rows by')
+            raise self._unfit(f'it has no {self.name}_labels to tell its rows by (the files of PKD\'s own code have none)')
         wrong = int((labels != self.split.labels).sum())
         if wrong:
             raise self._unfit(f'{wrong:,} of {len(labels):,} {self.name}_labels are others: other rows, another order or '

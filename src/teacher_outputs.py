@@ -14,6 +14,7 @@ and a disk that goes bad later is noticed too.
 Legend: N rows, C classes, H hidden, K teacher layers.
 """
 import hashlib
+import io
 import json
 import math
 import mmap
@@ -108,13 +109,12 @@ class ResultWriter:
         text += b' ' * (-len(text) % 64)
         self.start = 8 + len(text)
         begins = len(text).to_bytes(8, 'little') + text
-        self.file = open(path, 'rb+' if resumed else 'wb+')
+        self.file = open(path, 'rb+' if resumed else 'wb+', buffering=0)
         if resumed:
             self._go_on(path, begins, self.start + end)
         else:
             self.file.write(begins)
             self.file.truncate(self.start + end)
-            self.file.flush()
             self._write(CRC, np.array(zlib.crc32(text), CRC_TYPE).tobytes())
 
     def _go_on(self, path: Path, begins: bytes, size: int) -> None:
@@ -147,13 +147,14 @@ class ResultWriter:
 
     def _write(self, name: str, data: bytes, at: int = 0) -> None:
         """Write data into a tensor, from its byte `at` on."""
-        _write_at(self.file.fileno(), data, self.start + self.offsets[name] + at)
+        self.file.seek(self.start + self.offsets[name] + at)
+        _write_all(self.file, data)
 
     def read(self, name: str) -> np.ndarray:
         """A whole tensor as it was put."""
         dtype, shape = self.tensors[name]
-        data = os.pread(self.file.fileno(), dtype.itemsize * int(np.prod(shape)), self.start + self.offsets[name])
-        return np.frombuffer(data, dtype).reshape(shape).copy()
+        self.file.seek(self.start + self.offsets[name])
+        return np.fromfile(self.file, dtype, int(np.prod(shape))).reshape(shape)
 
     def sync(self) -> None:
         """Have all that was put on disk, and its sums."""
@@ -161,10 +162,9 @@ class ResultWriter:
         os.fsync(self.file.fileno())
 
 
-def _write_at(descriptor: int, data: bytes, at: int) -> None:
+def _write_all(file: io.FileIO, data: bytes) -> None:
     while data:
-        written = os.pwrite(descriptor, data, at)
-        data, at = data[written:], at + written
+        data = data[file.write(data):]
 
 
 def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: dict[str, Iterable[Predictions]],

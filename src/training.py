@@ -245,11 +245,12 @@ class Trainer:
         parts = np.array_split(rows, min(self.settings.gradient_accumulation_steps, len(rows)))
         for number, part in enumerate(parts, start=1):
             own, counted = own_rows(self.split.by_length(part))
-            with gradients_joined(self.parallel, number == len(parts)):
+            last = number == len(parts)
+            with gradients_joined(self.parallel, last):
                 with self.mixed_precision.forward_context():
                     logits, _, cls_states = self.parallel(self.split.batch(own).to(self.device))
                 losses = self.objective(own, logits, cls_states)
-                self.mixed_precision.backward(losses.total * (world_size() * counted / len(rows)))
+                self.mixed_precision.backward(losses.total * (world_size() * counted / len(rows)), last)
             sums += torch.stack([loss.detach() for loss in losses]) * counted
         summed(sums)
         updated = self.mixed_precision.step()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ['OMP_NUM_THREADS'] = '1'      # the models are so small that threads cost more than they give
+os.environ['CUDA_VISIBLE_DEVICES'] = ''  # bit for bit, in fp32 and in forked processes: a CPU's, wherever the tests run
 
 import numpy as np  # noqa: E402  (torch reads the number of threads when it is first imported)
 import pytest  # noqa: E402

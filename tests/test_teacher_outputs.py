@@ -337,6 +337,15 @@ def test_what_breaks_off_leaves_the_old_file(taught, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_is_written_where_there_is_no_pwrite(taught, tmp_path, monkeypatch):
+    """Windows has none of these."""
+    for name in ('pread', 'pwrite', 'fork', 'sched_getaffinity'):
+        monkeypatch.delattr(os, name, raising=False)
+    path = tmp_path / 'again.pkl'
+    taught[0].succeed(SCRIPT, *FLAGS, '--eval_batch_size', 7, '--teacher_prediction', path)
+    assert path.read_bytes() == taught[0].result_file(3).read_bytes()
+
+
 def test_constants_and_flags_choose_the_files(taught, tmp_path, monkeypatch):
     """--encoder_checkpoint names a file of the teacher's folder, the classifier is its neighbour."""
     import save_teacher_outputs as script

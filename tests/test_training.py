@@ -590,14 +590,24 @@ class FakeAmp(types.ModuleType):
     def __init__(self):
         super().__init__('apex.amp')
         self.calls = []
+        self.waiting = False      # for gradients to be unscaled
 
     def initialize(self, model, optimizer, **options):
         self.calls.append(options)
         return model, optimizer
 
     @contextmanager
-    def scale_loss(self, loss, optimizer):
+    def scale_loss(self, loss, optimizer, delay_unscale=False):
+        """apex.amp's order: what .grad had is kept out of the backward, unless that waits for its unscaling."""
+        weights = optimizer.param_groups[0]['params']
+        earlier = [None if delay_unscale or self.waiting else weight.grad for weight in weights]
+        if not (delay_unscale or self.waiting):
+            optimizer.zero_grad(set_to_none=True)
         yield loss * 8
+        self.waiting = delay_unscale
+        if not delay_unscale:
+            for weight, before in zip(weights, earlier, strict=True):
+                weight.grad = weight.grad / 8 if before is None else weight.grad / 8 + before
 
 
 def install(monkeypatch, amp):
@@ -659,14 +669,40 @@ def test_fp16_of_a_shared_model_on_the_whole():
     assert sum(not torch.equal(weight, old) for weight, old in zip(model.parameters(), before, strict=True)) > 30
 
 
-def test_apex_casts_by_itself(monkeypatch):
-    install(monkeypatch, FakeAmp())
+@pytest.mark.parametrize('with_apex', [True, False])
+def test_casts_of_fp16_are_torchs(monkeypatch, with_apex):
+    """Those of apex keep copies of weights, which they would use for other weights too."""
+    amp = FakeAmp()
+    if with_apex:
+        install(monkeypatch, amp)
     model = nn.Linear(3, 2)
     with MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16').forward_context():
-        assert not torch.is_autocast_enabled('cpu') and model(torch.ones(1, 3)).dtype == torch.float32
-    monkeypatch.undo()
-    with MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16').forward_context():
         assert torch.is_autocast_enabled('cpu') and model(torch.ones(1, 3)).dtype == torch.float16
+    assert [call['patch_torch_functions'] for call in amp.calls] == [False] * with_apex
+
+
+@pytest.mark.parametrize('with_apex', [True, False])
+def test_parts_of_an_update_add_up_in_grad(monkeypatch, with_apex):
+    """Before the last backward .grad has the sum so far, scaled, for processes average what is there after it."""
+    if with_apex:
+        install(monkeypatch, FakeAmp())
+    model = nn.Linear(3, 2)
+    mixed = MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16', 8)
+    seen = []
+    model.bias.register_post_accumulate_grad_hook(lambda weight: seen.append(weight.grad.clone()))
+    for number in (1, 2, 3):
+        mixed.backward(model(torch.ones(1, 3)).sum(), number == 3)
+    torch.testing.assert_close(torch.stack(seen), torch.tensor([[8.0, 8], [16, 16], [24, 24]]))
+    scale = 1 if with_apex else 8                                     # torch's scaler divides in step
+    torch.testing.assert_close(model.bias.grad, torch.full((2,), 3.0 * scale))
+
+
+def test_an_update_of_parts_tells_which_is_the_last(make_workspace, monkeypatch):
+    told, backward = [], MixedPrecision.backward
+    monkeypatch.setattr(MixedPrecision, 'backward',
+                        lambda self, loss, last: (told.append(last), backward(self, loss, last)))
+    encoder_files(make_workspace(1), '--num_train_epochs', 0.5, '--gradient_accumulation_steps', 3)
+    assert told and told == [False, False, True] * (len(told) // 3)
 
 
 @pytest.mark.parametrize('loss_scale, given', [(0, 'dynamic'), (64, 64)])
@@ -677,7 +713,7 @@ def test_apex_scales_where_it_is_installed(monkeypatch, loss_scale, given):
     mixed = MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp16', loss_scale)
     assert amp.calls[0]['opt_level'] == 'O1' and amp.calls[0]['loss_scale'] == given
     mixed.backward(model(torch.ones(1, 3)).sum())
-    torch.testing.assert_close(model.bias.grad, torch.full((2,), 8.0))
+    torch.testing.assert_close(model.bias.grad, torch.ones(2))        # unscaled again
     mixed.step()
     assert model.bias.grad is None
     MixedPrecision(model, torch.optim.SGD(model.parameters(), 0.1), CPU, 'fp32')
