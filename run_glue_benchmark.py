@@ -57,7 +57,7 @@ from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, 
 from src.stopping import Stopped
 from src.submission import write_predictions, write_zip
 from src.summary import summarise
-from src.utils import run_script
+from src.utils import refuse_several, run_script
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +99,8 @@ METHOD_NAMES = comma_list(method_name, f'among {", ".join(METHODS)}')
 def main(argv: list[str] | None = None) -> None:
     """Do what --mode says."""
     args, rest = parse_flags(argv)
-    if world_size() > 1 and args.mode in ALONE:
-        raise InputError(f'--mode {args.mode} with torchrun: it does not divide its work over processes; start it '
-                         'with python')
+    if args.mode in ALONE:
+        refuse_several(f'--mode {args.mode}')
     MODES[args.mode][1](args, rest)
 
 

@@ -3,11 +3,12 @@
     python scripts/demo.py            on MRPC where it can be had, else on the built-in sample task
     python scripts/demo.py --task RTE
 
-Runs the scripts as the README describes them; what an earlier call has done is not done again. Writes
-data/outputs/demo/{task}/results.csv, results.md and demo.png.
+Runs the scripts as the README describes them. What an earlier call has done is not done again, and what was stopped goes
+on. Writes data/outputs/demo/{task}/results.csv, results.md and demo.png.
 """
 import argparse
 import contextlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
 from src.argument_parser import TEACHER, TRAIN, Parser, parse, recorded_arguments  # noqa: E402
 from src.checkpoints import best_saved  # noqa: E402
 from src.data_processing import TokenizedSplit, load_split  # noqa: E402
+from src.dump_journal import DumpJournal  # noqa: E402
 from src.earlier_runs import open_teacher, teacher_marks  # noqa: E402
 from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
@@ -32,8 +34,10 @@ from src.preparation import Setup, set_up  # noqa: E402
 from src.run_log import read_run  # noqa: E402
 from src.runs import input_marks, model_name  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
+from src.stage_runner import run_child  # noqa: E402
 from src.summary import markdown  # noqa: E402
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file, teacher_folder  # noqa: E402
+from src.training_state import STATE_FILE  # noqa: E402
 from src.utils import run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
@@ -46,7 +50,7 @@ def main() -> None:
     parser.add_argument('--task', help='MRPC where it can be had, else Sample')
     task = find_task(parser.parse_args().task or choose_task())
     if task.built_in and not _has_files(task.name):
-        _call('data/data_raw/make_sample_data.py', check=True)
+        _call('data/data_raw/make_sample_data.py')
     common = ['--task', task.name, '--bert_model', CHECKPOINT]
     teacher = [*common, '--teacher_hidden_layers', str(LAYERS)]
     student = [*teacher, '--recommended', '--student_hidden_layers', str(STUDENT_LAYERS), *KEEP_BEST]
@@ -84,12 +88,17 @@ def _has_files(name: str) -> bool:
     return all((folder / f'{split}.tsv').is_file() for split in ('train', 'dev', 'test'))
 
 
-def _call(script: str, *flags: str, check: bool = False) -> int:
+def _call(script: str, *flags: str, state: Path | None = None) -> None:
+    """Run a script; state: what it leaves when it is stopped, to go on from. Where it fails the demo ends, with its code."""
+    # Not always: --resume refuses a finished run that was made otherwise, which is to be made anew here
+    goes_on = state is not None and state.is_file()
+    flags = (*flags, *(['--resume'] if goes_on else []))
     print('$ python', script, *flags, flush=True)
-    code = subprocess.run([sys.executable, str(envs.PROJECT_FOLDER / script), *flags]).returncode
-    if check and code:
+    code = run_child([sys.executable, str(envs.PROJECT_FOLDER / script), *flags], dict(os.environ))
+    if code:
+        if goes_on and code == 2:
+            print(f'if it cannot go on from {state}: remove that file, and this stage starts anew', file=sys.stderr)
         sys.exit(code)
-    return code
 
 
 def train(flags: list[str]) -> Path:
@@ -114,7 +123,7 @@ def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: P
     if run and run['arguments'] == recorded_arguments(args) and run['inputs'] == _inputs(args):
         print(f'done before: {script} in {folder}')
         return
-    _call(script, *flags, check=True)
+    _call(script, *flags, state=folder / STATE_FILE)
 
 
 def _inputs(args: argparse.Namespace) -> dict:
@@ -143,7 +152,7 @@ def save_teacher_outputs(flags: list[str]) -> None:
             return
     # Nothing is left to the script's constants, which may have been edited.
     _call(TEACHER, *flags, '--encoder_checkpoint', str(encoder), '--cls_checkpoint', str(classifier), '--all_layers', 'True',
-          check=True)
+          state=DumpJournal(path).file)
 
 
 def report(task, runs: dict[str, Path]) -> None:
@@ -173,4 +182,4 @@ def table_row(name: str, folder: Path, seconds_before: float) -> dict:
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

@@ -3,8 +3,8 @@
     python scripts/export_hf.py data/outputs/PeaKD/MRPC/pkd_SPS_3layer_... exported/mrpc-student
     python scripts/export_hf.py data/outputs/KD/MRPC/teacher_12layer exported/mrpc-teacher --overwrite
 
-The model is the run's saved state that dev or the holdout chose. A student that shares layers becomes the plain BERT of its
-passes, in fp32: what is smaller stored is larger exported, and computes the same.
+The model is the run's saved state that dev or the holdout chose, else that after the last step. A student that shares layers
+becomes the plain BERT of its passes, in fp32: what is smaller stored is larger exported, and computes the same.
 
 Writes  config.json, model.safetensors, vocab.txt, tokenizer.json, tokenizer_config.json, special_tokens_map.json, and
         README.md, a model card made from run.json. The folder appears whole or not at all.
@@ -53,4 +53,4 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

@@ -3,9 +3,10 @@
     python scripts/export_onnx.py data/outputs/PeaKD/MRPC/pkd_SPS_3layer_... exported/student.onnx
     python scripts/export_onnx.py data/outputs/PeaKD/MRPC/pkd_SPS_3layer_... exported/student.int8.onnx --int8
 
-The model is the run's saved state that dev or the holdout chose. Inputs input_ids, attention_mask, token_type_ids (int64
-[batch, length], both free), output logits [batch, labels]. Layers that a student shares are stored once. --int8: dynamic
-quantisation. Task, labels, max_seq_length and do_lower_case are in the file's metadata.
+The model is the run's saved state that dev or the holdout chose, else that after the last step. Inputs input_ids,
+attention_mask, token_type_ids (int64 [batch, length], both free), output logits [batch, labels]. Layers that a student
+shares are stored once. --int8: dynamic quantisation. Task, labels, max_seq_length and do_lower_case are in the file's
+metadata.
 
 Writes  OUT, which appears when the check is passed, whole or not at all; beside it, as export_hf.py does, vocab.txt,
         tokenizer.json, tokenizer_config.json, special_tokens_map.json.
@@ -135,4 +136,4 @@ def made_up_rows(run: SavedRun) -> TokenizedSplit:
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

@@ -67,4 +67,4 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

@@ -217,4 +217,4 @@ KINDS = {'curves': (curves_flags, curves), 'confidence': (confidence_flags, teac
          'scores': (table_flags, scores), 'costs': (table_flags, costs)}
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

@@ -29,7 +29,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
 from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
-from src.distributed import world_size  # noqa: E402
 from src.nli_data_processing import Column, GlueReader, GlueTask, InputExample, Layout, NoHeader  # noqa: E402
 from src.row_predictions import WRITERS, predict_rows  # noqa: E402
 from src.saved_runs import load_run  # noqa: E402
@@ -44,8 +43,6 @@ STREAM = '-'      # standard input
 def main(argv: list[str] | None = None) -> None:
     """Check the flags, load the model, predict what is asked for."""
     args = parse_flags(argv)
-    if world_size() > 1:
-        raise InputError('predict.py with torchrun: it does not divide its work over processes; start it with python')
     with open_input(args) as file:
         run = load_run(args.model)
         layout = chosen_columns(args, run.task)
@@ -199,4 +196,4 @@ def write(args: argparse.Namespace, lines: Iterable[str]) -> None:
 
 
 if __name__ == '__main__':
-    run_script(main, sys.stderr)
+    run_script(main, sys.stderr, alone=True)

@@ -133,4 +133,4 @@ def part_of_sst2(folder: Path) -> Path:
 
 
 if __name__ == '__main__':
-    run_script(main)
+    run_script(main, alone=True)

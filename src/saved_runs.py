@@ -11,7 +11,7 @@ import numpy as np
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder
-from src.checkpoints import best_saved, load_saved
+from src.checkpoints import best_saved, checkpoint_files, load_saved
 from src.custom_tasks import task_of_run, tell_changes
 from src.data_processing import TokenizedSplit, load_split
 from src.evaluation import predict_logits, task_scores
@@ -32,13 +32,19 @@ OF_CHECKPOINT = {'checkpoint.folder': str, 'checkpoint.tokenizer': str}        #
 
 @dataclass
 class SavedRun:
-    """A finished run: its record (run.json), its task and its model in the state that dev or the holdout chose."""
+    """A finished run: its record (run.json), its task and its model, in the state of `files` (encoder, classifier)."""
     folder: Path
     record: dict
     args: argparse.Namespace
     task: GlueTask
     setup: Setup
+    files: tuple[Path, Path]
     model: SequenceClassifier
+
+    @property
+    def was_chosen(self) -> bool:
+        """Whether dev or the holdout chose the model's state; else it is that after the last step."""
+        return self.files != checkpoint_files(self.folder, 'BERT', '')
 
     def tokens(self, task: GlueTask, split: str) -> TokenizedSplit:
         """A split of the run's task, or of another with the same labels, as token ids."""
@@ -101,7 +107,7 @@ def load_run(folder: Path) -> SavedRun:
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
-    return SavedRun(folder, record, args, task, setup, model.to(setup.device))
+    return SavedRun(folder, record, args, task, setup, files, model.to(setup.device))
 
 
 def setup_of(folder: Path, record: dict, args: argparse.Namespace) -> Setup:

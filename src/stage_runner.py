@@ -100,7 +100,7 @@ class StageRunner:
 def run_child(command: list[str], environment: dict[str, str]) -> int:
     """Run a command to its end and return its code. Where this process is stopped, the command is told so, once, and waited
     for: it has states to keep."""
-    # A session of its own, as above: from a terminal the command would get Ctrl-C twice, and the second kills.
+    # A session of its own, as above: from a terminal the command would be told twice, and a late second signal kills.
     process = subprocess.Popen(command, env=environment, start_new_session=True,
                                preexec_fn=PRCTL and partial(_end_with, os.getpid()))
     try:

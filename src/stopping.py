@@ -2,11 +2,13 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 from src.distributed import highest, world_size
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_SECONDS = 1.0      # signals that come so close are one: `timeout` tells its child, and then its child's process group
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,8 +30,9 @@ class _Noted:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGINT raise Stopped; a second one has the effect that it had before. Of several processes it
-    has none: Slurm and torchrun both pass one on, and torchrun kills what has not ended after 30 seconds.
+    """Within it SIGTERM and SIGINT raise Stopped; one that comes later than SAME_SECONDS after has the effect that it had
+    before. Of several processes it has none: Slurm and torchrun both pass one on, and torchrun kills what has not ended
+    after 30 seconds.
 
     A signal that this process was started to ignore (nohup, a shell's background) stays ignored."""
     if threading.current_thread() is not threading.main_thread():      # where Python allows no handlers
@@ -38,26 +41,30 @@ def stop_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
 
+    first = None                  # when the first one came
+
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
     def handle(number: int, _) -> None:
-        if world_size() == 1:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            if not _Noted.held:
+                raise Stopped(number)
+            _Noted.number = number
+        elif world_size() == 1 and time.monotonic() - first > SAME_SECONDS:
             restore()
-        else:
-            for each in before:
-                signal.signal(each, signal.SIG_IGN)
-        if not _Noted.held:
-            raise Stopped(number)
-        _Noted.number = number
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, handle)
     try:
         yield
     finally:
-        restore()
+        if first is None:
+            restore()             # else the same signal may still come again; `handle` restores at a later one
         _Noted.number = None
 
 

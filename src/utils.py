@@ -7,17 +7,19 @@ import random
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 import torch
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src.distributed import ended_with, is_loss, joined, rank
+from src.distributed import ended_with, is_loss, joined, rank, world_size
 from src.stopping import Stopped, stop_signals
 
 logger = logging.getLogger(__name__)
 
+MOST_CHARACTERS = 1500      # of a message, which may have a long value in it
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
@@ -25,15 +27,17 @@ class RunError(RuntimeError):
     """A run cannot go on, through no fault of its input's form; the message is one line. The scripts leave with code 1."""
 
 
-def run_script(main: Callable[[], None], log_to: TextIO | None = None) -> None:
+def run_script(main: Callable[[], None], log_to: TextIO | None = None, alone: bool = False) -> None:
     """Run a script's main; messages go to log_to, by default standard output. One line and an exit code tell what ended it:
     2, what is wrong with the user's input or files; 1, a RunError; 128 + its number, a signal. Of several processes one
-    tells it, and all leave with its code.
+    tells it, and all leave with its code. alone: its work is that of one process.
 
     With PEAKD_DEBUG set the traceback is shown."""
     try:
         with joined(), stop_signals():
             logging.basicConfig(level=logging.INFO, format='%(message)s', stream=log_to or sys.stdout)
+            if alone:
+                refuse_several(Path(sys.argv[0]).name)
             main()
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
@@ -51,6 +55,12 @@ def run_script(main: Callable[[], None], log_to: TextIO | None = None) -> None:
         _leave(error, f'error: {error}', 2)
 
 
+def refuse_several(what: str) -> None:
+    """InputError where torchrun has started several processes for what is the work of one: all would do all of it."""
+    if world_size() > 1:
+        raise InputError(f'{what} with torchrun: it does not divide its work over processes; start it with python')
+
+
 def _leave(error: BaseException, line: str, code: int) -> None:
     if os.environ.get('PEAKD_DEBUG'):
         raise error
@@ -64,10 +74,11 @@ def _in_words(error: OSError) -> str:
     return f'{error.filename}: {error.strerror}' if error.filename and error.strerror else str(error)
 
 
-def one_line(message: object, most: int = 1500) -> str:
+def one_line(message: object) -> str:
     """A message without line breaks, its middle left out where a value in it is very long."""
     text = ' '.join(str(message).split())
-    return text if len(text) <= most else f'{text[:most // 2]} [...] {text[-most // 2:]}'
+    half = MOST_CHARACTERS // 2
+    return text if len(text) <= MOST_CHARACTERS else f'{text[:half]} [...] {text[-half:]}'
 
 
 def choose_seed(seed: int | None) -> int:

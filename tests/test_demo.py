@@ -1,6 +1,9 @@
 """The main job, on a tiny checkpoint and task: every stage once, a table, a picture; and nothing twice."""
 import hashlib
 import json
+import os
+import shutil
+import signal
 from types import SimpleNamespace
 
 import pandas as pd
@@ -8,6 +11,7 @@ import pytest
 from conftest import ROOT, write_checkpoint, write_task
 
 from scripts import demo as demo_script
+from src.training import Trainer
 
 DEMO = ROOT / 'scripts' / 'demo.py'
 
@@ -65,3 +69,39 @@ def test_a_second_call_repeats_nothing(demo):
     assert second.out.count('done before') == 5 and '$ python' not in second.out
     assert {path: path.stat().st_mtime_ns for path in workspace.outputs.rglob('*.pkl')} == before
     assert (workspace.outputs / 'demo' / 'MRPC' / 'results.md').read_text() in first.out + '\n'
+
+
+def test_a_stage_that_was_stopped_goes_on(demo, monkeypatch):
+    workspace, first = demo
+    script, *flags = [line.split()[2:] for line in first.out.splitlines() if line.startswith('$ python ')][-1]
+    folder = next(path.parent for path in workspace.outputs.rglob('PeaKD/MRPC/pkd_Original_*/run.json'))
+    before = [(folder / name).read_bytes() for name in ('train_log.txt', 'BERT.encoder_acc.pkl')]
+    shutil.rmtree(folder)
+    log_means = Trainer._log_means
+
+    def stopping(trainer, *args):
+        if trainer.steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        log_means(trainer, *args)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_log_means', stopping)
+        assert workspace.call(script, *flags).code == 143
+    then = workspace.run(DEMO)
+    assert then.code == 0, then.err
+    assert then.out.count('done before') == 4 and '--resume: goes on after step 3' in then.out
+    assert [(folder / name).read_bytes() for name in ('train_log.txt', 'BERT.encoder_acc.pkl')] == before
+
+
+def test_what_a_stage_cannot_go_on_from_is_named(demo, tmp_path, monkeypatch, capsys):
+    """And a stage that has ended, or not begun, is not asked to go on: made otherwise, it would be refused."""
+    workspace, called = demo[0].copy(tmp_path / 'workspace'), []
+    journal = workspace.result_file(6).with_name(f'.{workspace.result_file(6).name}.journal')
+    monkeypatch.setattr(demo_script, 'run_child', lambda command, environment: called.append(command) or 2)
+    teacher = ['--task', 'MRPC', '--bert_model', 'minilm-l6', '--teacher_hidden_layers', '6', '--max_seq_length', '20']
+    with workspace.active():
+        for resumes in (False, True):
+            if resumes:
+                journal.touch()
+            with pytest.raises(SystemExit, match='2'):
+                demo_script.save_teacher_outputs(teacher)
+            assert (called[-1][-1] == '--resume') == resumes == (str(journal) in capsys.readouterr().err)

@@ -2,10 +2,13 @@
 
 Most are forked from the tests', which takes no time, and given what torchrun gives; two tests start torchrun itself.
 """
+import contextlib
+import io
 import json
 import os
 import pickle
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -284,6 +287,26 @@ def test_evaluate_submit_and_what_is_refused(taught, tmp_path):
         outcomes = together(taught, GLUE, '--mode', mode)
         assert [outcome[0] for outcome in outcomes] == [2, 2]
         assert ''.join(outcome[2] for outcome in outcomes).count(f'--mode {mode} with torchrun') == 1
+
+
+@pytest.mark.parametrize('name', ['demo', 'export_hf', 'export_onnx', 'import_teacher_outputs', 'plot_results', 'predict',
+                                  'study'])
+def test_the_work_of_one_process_is_refused_to_several(name):
+    """Before a flag is read: both would write the same files."""
+    script = str(ROOT / 'scripts' / f'{name}.py')
+
+    def work(_):
+        errors = io.StringIO()
+        sys.argv = [script]
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(errors):
+            try:
+                runpy.run_path(script, run_name='__main__')
+            except SystemExit as left:
+                return left.code, errors.getvalue()
+    outcomes = at_once(work)
+    assert [code for code, _ in outcomes] == [2, 2]
+    assert ''.join(told for _, told in outcomes) == (
+        f'error: {name}.py with torchrun: it does not divide its work over processes; start it with python\n')
 
 
 # Stopping and going on

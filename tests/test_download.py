@@ -193,7 +193,7 @@ def test_wrong_bytes_are_fetched_twice_and_then_refused(server, tmp_path):
     assert download(server.url + '/b.bin', tmp_path / 'b.bin', SUM.upper()).read_bytes() == CONTENT
 
 
-def test_statuses(server, tmp_path):
+def test_statuses(server, tmp_path, monkeypatch):
     with pytest.raises(DownloadError, match='404') as error:
         download(server.url + '/none.bin', tmp_path / 'a.bin')
     assert '/none.bin' in str(error.value) and '\n' not in str(error.value) and len(server.seen) == 1
@@ -201,16 +201,29 @@ def test_statuses(server, tmp_path):
     server.plan['/a.bin'] = [503, 500, 429]
     assert download(server.url + '/a.bin', tmp_path / 'a.bin').read_bytes() == CONTENT
     server.plan['/a.bin'] = [503] * 3
+    monkeypatch.setattr(file_utils, 'RETRIES', 2)
     with pytest.raises(DownloadError, match=r'503.*tried 3 times'):
-        download(server.url + '/a.bin', tmp_path / 'b.bin', retries=2)
+        download(server.url + '/a.bin', tmp_path / 'b.bin')
     assert sorted(os.listdir(tmp_path)) == ['a.bin']
 
 
-def test_a_cut_off_download_never_looks_complete(server, tmp_path):
+def test_a_part_that_nobody_asked_for(server, tmp_path):
+    """206 to a request of the whole file, when there is nothing yet that it could go on from."""
+    server.files['/a.bin'] = CONTENT
+    server.plan['/a.bin'] = [206, 206]
+    assert download(server.url + '/a.bin', tmp_path / 'a.bin').read_bytes() == CONTENT
+    server.plan['/a.bin'] = [206] * 5
+    with pytest.raises(DownloadError, match='not the part that was asked for.*tried 5 times'):
+        download(server.url + '/a.bin', tmp_path / 'b.bin')
+    assert os.listdir(tmp_path) == ['a.bin'] and set(ranges_of(server)) == {None}
+
+
+def test_a_cut_off_download_never_looks_complete(server, tmp_path, monkeypatch):
     server.files['/a.bin'] = CONTENT
     server.plan['/a.bin'] = ['break', 'break']
+    monkeypatch.setattr(file_utils, 'RETRIES', 1)
     with pytest.raises(DownloadError, match='tried 2 times'):
-        download(server.url + '/a.bin', tmp_path / 'a.bin', SUM, retries=1)
+        download(server.url + '/a.bin', tmp_path / 'a.bin', SUM)
     assert os.listdir(tmp_path) == ['a.bin.part']
     assert download(server.url + '/a.bin', tmp_path / 'a.bin', SUM).read_bytes() == CONTENT
     assert 150_000 < ranges_of(server)[-1] <= 225_000
@@ -227,10 +240,11 @@ def test_a_file_without_end_is_stopped(server, tmp_path, monkeypatch, lengths):
 
 
 def test_no_server_and_no_address(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_utils, 'BACKOFF_SECONDS', 0.001)
+    for name, value in (('BACKOFF_SECONDS', 0.001), ('RETRIES', 1), ('TIMEOUT_SECONDS', 2)):
+        monkeypatch.setattr(file_utils, name, value)
     for url in ('http://127.0.0.1:9/a.bin', 'nonsense'):
         with pytest.raises(DownloadError, match=re.escape(url)) as error:
-            download(url, tmp_path / 'a.bin', retries=1, timeout=2)
+            download(url, tmp_path / 'a.bin')
         assert len(str(error.value)) < 200
     assert os.listdir(tmp_path) == []
 
@@ -273,13 +287,14 @@ def test_links_and_devices_are_refused(tmp_path, kind):
         unpack_zip(archive, tmp_path / 'out')
 
 
-def test_bombs_are_refused(tmp_path):
+def test_bombs_are_refused(tmp_path, monkeypatch):
     archive = make_zip(tmp_path / 'a.zip', {'zeros': bytes(20 << 20)})
     with pytest.raises(InputError, match='200 times'):
         unpack_zip(archive, tmp_path / 'out')
     archive = make_zip(tmp_path / 'b.zip', {'a': CONTENT, 'b': CONTENT})
-    with pytest.raises(InputError, match='600,000 bytes'):
-        unpack_zip(archive, tmp_path / 'out', max_bytes=500_000)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match='600,000 bytes'):
+        patch.setattr(file_utils, 'MAX_UNPACKED_BYTES', 500_000)
+        unpack_zip(archive, tmp_path / 'out')
     # Sizes that lie: both headers of the member say 1,000 bytes where 300,000 come
     raw = make_zip(tmp_path / 'c.zip', {'a': CONTENT}).read_bytes()
     (tmp_path / 'c.zip').write_bytes(raw.replace(len(CONTENT).to_bytes(4, 'little'), (1000).to_bytes(4, 'little')))

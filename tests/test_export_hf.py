@@ -18,6 +18,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 import envs  # noqa: E402
 from BERT.pytorch_pretrained_bert.tokenization import load_vocab  # noqa: E402
+from src.checkpoints import checkpoint_files  # noqa: E402
 from src.modeling import parse_passes, wiring  # noqa: E402
 from src.nli_data_processing import find_task, processors, task_folder  # noqa: E402
 from src.saved_runs import load_run  # noqa: E402
@@ -271,6 +272,24 @@ def test_what_the_card_tells(runs, exported, task, words):
     assert ('student of' in text) == (task != 'CoLA') and ('model_type' in text) == (task != 'MNLI')
     assert 'alpha' not in text                                           # nor other settings without effect
     assert not [path for path in exported[task].iterdir() if str(runs.folder).encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize('criterion, told', [
+    ('_acc', 'was chosen by its score on dev, which flatters'), ('_loss', 'was chosen by its score on dev, which flatters'),
+    ('', 'It is the state after the last step, ')])
+def test_the_card_says_chosen_of_no_other_state(runs, tmp_path, criterion, told):
+    """Of the last one, which is the best here too, only where it was saved as the best."""
+    workspace = runs.copy(tmp_path / 'workspace')
+    folder = workspace.folder / 'MRPC'
+    record = json.loads((folder / 'run.json').read_text())
+    assert record['dev_saved']['global_step'] == record['dev_last']['global_step'] == record['dev_best']['global_step']
+    pair = [path.rename(tmp_path / path.name) for path in checkpoint_files(folder, 'BERT', '_acc')]
+    for path in folder.glob('BERT.*.pkl'):
+        path.unlink()
+    for path, name in zip(pair, checkpoint_files(folder, 'BERT', criterion), strict=True):
+        path.rename(name)
+    text = (export(workspace, 'MRPC', tmp_path / 'out') / 'README.md').read_text()
+    assert told in text and ('chosen' in text) == ('chosen' in told)
 
 
 @pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}, {'teacher': 'x'},

@@ -27,7 +27,9 @@ VOCAB_NAMES = ('vocab.txt', 'tokenizer.json')
 WEIGHTS_NAMES = ('model.safetensors', 'pytorch_model.bin')
 SUMS_NAME = 'SHA256SUMS'             # as sha256sum writes and checks it; where it is there, it is compared
 
+RETRIES = 4                          # of a download, after its first attempt
 BACKOFF_SECONDS = 0.5                # the wait before the first retry; it doubles with each one
+TIMEOUT_SECONDS = (10, 60)           # to connect, and between two reads
 CHUNK_BYTES = 1 << 16                # when a connection breaks, what came of the last chunk is lost
 MAX_UNPACKED_BYTES = 8 << 30         # the largest real archive (MNLI) unpacks to under 2 GB
 MAX_DOWNLOAD_BYTES = 16 << 30        # the largest real file (bert-large) has under 2 GB
@@ -153,15 +155,14 @@ def read_json_object(path: str | os.PathLike, what: str) -> dict:
 
 # Downloads
 
-def download(url: str, path: str | os.PathLike, sha256: str | None = None, retries: int = 4,
-             timeout: float | tuple[float, float] = (10, 60), progress: bool = True) -> Path:
+def download(url: str, path: str | os.PathLike, sha256: str | None = None, progress: bool = True) -> Path:
     """Download url to path, which appears only when it is complete and right; returns path.
 
     The bytes go to `path.part`. A connection that breaks, a 5xx answer or a short read is tried again up to
-    `retries` times with growing waits, going on where the last attempt stopped if the server can. What an earlier
+    RETRIES times with growing waits, going on where the last attempt stopped if the server can. What an earlier
     run left is used only with a sha256: without one nothing shows that it is the start of the same file. A sum that
-    differs makes one more download from zero; a complete file that has the sum stays. timeout is in seconds, (connect,
-    read) or one for both; progress shows a bar on a terminal. Raises DownloadError."""
+    differs makes one more download from zero; a complete file that has the sum stays. progress shows a bar on a
+    terminal. Raises DownloadError."""
     path = Path(path)
     part = path.with_name(path.name + '.part')
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +171,7 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
     if sha256 is None:
         part.unlink(missing_ok=True)
     for last_chance in (False, True):
-        _download_part(url, part, sha256 is not None, retries, timeout, progress)
+        _download_part(url, part, sha256 is not None, progress)
         found = sha256 and sha256_of(part)
         if sha256 is None or found == sha256.lower():
             put_in_place(part, path)
@@ -181,26 +182,26 @@ def download(url: str, path: str | os.PathLike, sha256: str | None = None, retri
     raise DownloadError(f'{url}: SHA-256 is {found}, expected {sha256.lower()}; downloaded twice, nothing was kept')
 
 
-def _download_part(url: str, part: Path, checked: bool, retries: int, timeout, progress: bool) -> None:
+def _download_part(url: str, part: Path, checked: bool, progress: bool) -> None:
     """Fill part with the whole of url, over as many attempts as it takes."""
     known = {}                       # total (bytes) and tag (version) of the file, as the last answer gave them
-    for attempt in range(retries + 1):
+    for attempt in range(RETRIES + 1):
         try:
-            return _attempt(url, part, checked, known, timeout, progress)
+            return _attempt(url, part, checked, known, progress)
         except requests.exceptions.SSLError as error:
             raise DownloadError(f'{url}: {_one_line(error)}') from error
         except (_TryAgain, requests.ConnectionError, requests.Timeout,
                 requests.exceptions.ChunkedEncodingError) as error:
-            if attempt == retries:
-                raise DownloadError(f'{url}: {_one_line(error)} (tried {retries + 1} times)') from error
+            if attempt == RETRIES:
+                raise DownloadError(f'{url}: {_one_line(error)} (tried {RETRIES + 1} times)') from error
             wait = BACKOFF_SECONDS * 2 ** attempt
-            _say(f'{url}: {_one_line(error)}; trying again in {wait:g} s ({attempt + 1} of {retries})', progress)
+            _say(f'{url}: {_one_line(error)}; trying again in {wait:g} s ({attempt + 1} of {RETRIES})', progress)
             time.sleep(wait)
         except requests.RequestException as error:
             raise DownloadError(f'{url}: {_one_line(error)}') from error
 
 
-def _attempt(url: str, part: Path, checked: bool, known: dict, timeout, progress: bool) -> None:
+def _attempt(url: str, part: Path, checked: bool, known: dict, progress: bool) -> None:
     """One request, for what part lacks; raises _TryAgain where the file is still not complete after it.
 
     checked: whether a checksum will be compared; without one the answer must show where the file ends."""
@@ -211,7 +212,7 @@ def _attempt(url: str, part: Path, checked: bool, known: dict, timeout, progress
         headers['Range'] = f'bytes={offset}-'
         if known.get('tag'):
             headers['If-Range'] = known['tag']
-    with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         start, total = _extent(response)
         if response.status_code == 416 and offset:
             if total == offset:
@@ -221,7 +222,7 @@ def _attempt(url: str, part: Path, checked: bool, known: dict, timeout, progress
         now = {'total': total, 'tag': _version_tag(response)}
         changed = any(known.get(key) and value and known[key] != value for key, value in now.items())
         if response.status_code == 206 and (start != offset or changed):
-            _start_over(part, known, 'the file changed on the server')
+            _start_over(part, known, 'the file changed on the server' if changed else 'not the part that was asked for')
         if total is None and not checked and response.headers.get('Transfer-Encoding', '').lower() != 'chunked':
             raise DownloadError(f'{url}: the server does not say how long the file is, and no checksum is known: nothing '
                                 'would show that all of it came')
@@ -279,7 +280,7 @@ def _check_status(url: str, response: requests.Response) -> None:
 
 
 def _start_over(part: Path, known: dict, reason: str) -> None:
-    part.unlink()
+    part.unlink(missing_ok=True)      # of a first request there is none
     known.clear()
     raise _TryAgain(f'{reason}; starting from zero')
 
@@ -313,19 +314,18 @@ def zip_members(archive: str | os.PathLike) -> list[str]:
 
 
 def unpack_zip(archive: str | os.PathLike, folder: str | os.PathLike,
-               members: Mapping[str, str] | Iterable[str] | None = None,
-               max_bytes: int = MAX_UNPACKED_BYTES) -> list[Path]:
+               members: Mapping[str, str] | Iterable[str] | None = None) -> list[Path]:
     """Unpack a zip archive, or some members of it, into a folder; returns the paths written.
 
     members is a list of names in the archive, or a map from such names to paths under the folder; None takes all.
     An archive is refused whole (InputError) when a name in it leads out of the folder or is a link, when what is
-    taken overlaps or would unpack to more than max_bytes or more than MAX_RATIO times its packed size, and when it is
-    damaged.
+    taken overlaps or would unpack to more than MAX_UNPACKED_BYTES or more than MAX_RATIO times its packed size, and
+    when it is damaged.
     Each file is written under another name and renamed when its bytes and checksum are right."""
     archive, folder = Path(archive), Path(folder)
     with _open_zip(archive) as opened:
         chosen = _choose(archive, opened, members)
-        _refuse_bombs(archive, [info for info, _ in chosen], max_bytes)
+        _refuse_bombs(archive, [info for info, _ in chosen])
         return [_unpack_one(archive, opened, info, folder / target) for info, target in chosen]
 
 
@@ -370,12 +370,12 @@ def _choose(archive: Path, opened: zipfile.ZipFile, members) -> list[tuple[zipfi
     return [(opened.getinfo(name), target) for name, target in targets.items()]
 
 
-def _refuse_bombs(archive: Path, infos: list[zipfile.ZipInfo], max_bytes: int) -> None:
+def _refuse_bombs(archive: Path, infos: list[zipfile.ZipInfo]) -> None:
     total = sum(info.file_size for info in infos)
     if sum(info.compress_size for info in infos) > archive.stat().st_size:
         raise InputError(f'{archive}: its members overlap; refused')
-    if total > max_bytes:
-        raise InputError(f'{archive} would unpack to {total:,} bytes, more than the {max_bytes:,} allowed; refused')
+    if total > MAX_UNPACKED_BYTES:
+        raise InputError(f'{archive} would unpack to {total:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed; refused')
     for info in infos:
         if info.file_size > max(1 << 20, MAX_RATIO * info.compress_size):
             raise InputError(f'{archive}: member {info.filename!r} would grow from {info.compress_size:,} to '
