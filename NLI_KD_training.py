@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import TRAIN, parse
 from src.data_processing import TokenizedSplit, fold_rows, hold_out, load_split
@@ -21,16 +22,16 @@ from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.nli_data_processing import GlueTask, also_served, find_task
-from src.preparation import Setup, seed_run, set_up
+from src.preparation import seed_run, set_up
 from src.runs import (
     build_model,
     divide,
     find_inputs,
+    fold_suffix,
     given_folder,
     input_marks,
     scorer,
     settings,
-    student_config,
     student_folder,
     train_and_record,
 )
@@ -46,27 +47,26 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(TRAIN, __doc__, argv)
     task = find_task(args.task)
     setup = set_up(args)
-    find_inputs(args, task, setup)
-    config = student_config(args, setup.config)
+    inputs = find_inputs(args, task, setup)
     teacher = None if args.train_type == 'ft' else open_teacher(args, task, args.train_type == 'pkd', setup)
-    patience = patience_match(args, setup, teacher) if args.train_type == 'pkd' else None
+    patience = patience_match(args, inputs.config, teacher) if args.train_type == 'pkd' else None
     train, dev = (load_split(task, split, setup.tokenizer, args.max_seq_length) for split in ('train', 'dev'))
     roles = divide(train, dev, *hold_out(train.labels, args.holdout, args.holdout_seed))
     if args.fold:
         roles.rows = leave_out(train, roles.rows, args.fold, args.holdout_seed)
     roles.at_end += [load_split(other, 'dev', setup.tokenizer, args.max_seq_length) for other in also_served(task, 'dev')]
     objective = make_objective(args, train, teacher, patience)
-    folder_of = partial(run_folder, args, task, config.num_hidden_layers)
+    folder_of = partial(run_folder, args, task, inputs.config.num_hidden_layers)
     seed = seed_run(args, args.train_seed, folder_of)
     folder = folder_of(seed)
-    model = build_model(args, setup, task.num_labels, task)
-    inputs = input_marks(args, setup, task, train, dev, teacher)
-    tell_other_run(args, task, folder, inputs)
+    model = build_model(args, inputs, task.num_labels, setup.device)
+    marks = input_marks(args, inputs, task, train, dev, teacher)
+    tell_other_run(args, task, inputs.encoder, folder, marks)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     about = {'task': task.name} | ({'teacher': teacher.about()} if teacher else {})
-    train_and_record(args, setup, trainer, TRAIN, inputs, about, score, roles)
+    train_and_record(args, setup, trainer, TRAIN, marks, about, score, roles)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:
@@ -91,9 +91,9 @@ def make_objective(args: argparse.Namespace, train: TokenizedSplit, teacher: Tea
     return Objective(train.labels, teacher, args.alpha, args.T, args.beta, args.normalize_patience, patience)
 
 
-def patience_match(args: argparse.Namespace, setup: Setup, teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
-    """(teacher layers, student passes) that patience matches; None when there are none."""
-    config = student_config(args, setup.config)
+def patience_match(args: argparse.Namespace, config: BertConfig,
+                   teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
+    """(teacher layers, passes of a student of this shape) that patience matches; None when there are none."""
     _, layers, hidden = teacher.arrays['train.feature_maps'].shape
     passes = config.layer_passes()
     shared_six = [layer for layer, _ in passes] == SHARED_SIX
@@ -113,7 +113,7 @@ def run_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int 
         return given_folder(args)
     if args.train_type == 'ft' and args.model_type == 'Original' and not args.passes and not args.embedding_rank:
         folder = teacher_folder(task, layers)
-        return folder.with_name(f'{folder.name}_fold{args.fold.replace("/", "of")}') if args.fold else folder
+        return folder.with_name(folder.name + fold_suffix(args.fold))
     return student_folder(args, task, layers, seed)
 
 

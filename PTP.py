@@ -27,10 +27,9 @@ from src.runs import (
     find_inputs,
     given_folder,
     input_marks,
-    model_name,
+    ptp_prefix,
     scorer,
     settings,
-    student_config,
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, teacher_folder
@@ -51,23 +50,22 @@ def main(argv: list[str] | None = None) -> None:
                          'regression; train the student with NLI_KD_training.py at once')
     thresholds_said(task, args.ptp_threshold)      # what is wrong with the table is told before anything is read
     setup = set_up(args)
-    find_inputs(args, task, setup)
-    folder = run_folder(args, task)
-    name = f'PTP.{model_name(args, student_config(args, setup.config).num_hidden_layers)}'
+    inputs = find_inputs(args, task, setup)
+    folder, prefix = run_folder(args, task), ptp_prefix(args, inputs.config.num_hidden_layers)
     teacher = open_teacher(args, task, states=False, setup=setup)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in ('train', 'dev')}
-    inputs = input_marks(args, setup, task, splits['train'], splits['dev'], teacher)
+    marks = input_marks(args, inputs, task, splits['train'], splits['dev'], teacher)
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
     splits, thresholds, counts = label_splits(args, task, teacher, splits, *division)
     roles = divide(splits['train'], splits['dev'], *division)
-    seed = seed_run(args, args.PTP_seed, lambda _: folder / name)
-    model = build_model(args, setup, len(PTP_CLASSES), task)
-    tell_other_run(args, task, folder / name, inputs)
+    seed = seed_run(args, args.PTP_seed, lambda _: folder / prefix)
+    model = build_model(args, inputs, len(PTP_CLASSES), setup.device)
+    tell_other_run(args, task, inputs.encoder, folder / prefix, marks)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
-                      partial(score, roles.chooser), 'acc', folder, name, folder / name, roles.rows, roles.chosen_by)
+                      partial(score, roles.chooser), 'acc', folder, prefix, folder / prefix, roles.rows, roles.chosen_by)
     about = {'task': task.name, 'teacher': teacher.about(), 'thresholds': thresholds, 'ptp_counts': counts}
-    train_and_record(args, setup, trainer, PTP, inputs, about, score, roles)
+    train_and_record(args, setup, trainer, PTP, marks, about, score, roles)
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,

@@ -11,7 +11,7 @@ from BERT.pytorch_pretrained_bert.modeling import MAX_LAYERS
 from src.custom_tasks import task_of_flags
 from src.data_processing import parse_fold
 from src.modeling import MODEL_TYPES, parse_passes
-from src.nli_data_processing import find_task, parse_ptp_threshold
+from src.nli_data_processing import GlueTask, find_task, parse_ptp_threshold
 from src.recommended_settings import recommended_settings
 from src.run_log import parse_report_to
 from src.training_state import parse_period
@@ -178,11 +178,11 @@ class _Parser(Parser):
                 return flag.default
         return convert
 
-    def typed(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Values by flag, those that stand as text in the source converted as the command line's are."""
+    def typed(self, values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+        """Values of flags that are not given; those that stand as text in the source converted as the command line's are."""
         convert = {action.dest: action.type for action in self._actions}
         return {name: convert[name](value) if isinstance(value, str) and convert.get(name) else value
-                for name, value in values.items()}
+                for name, value in values.items() if name not in given}
 
     def parse_args(self, args: list[str] | None = None, namespace: argparse.Namespace | None = None) -> argparse.Namespace:
         """As argparse's, but notes arguments that no flag takes."""
@@ -212,25 +212,16 @@ def parse(script: str, description: str, argv: list[str] | None = None,
 
     defaults: values that go before the table's, such as the constants of save_teacher_outputs.py. A flag on the
     command line always wins; `given` lists those. `task_config` becomes the definition of the task (custom_tasks.py)."""
-    values = {flag.dest: flag.default for flag in FLAGS if script in flag.scripts}
-    values |= {name: False for name, (scripts, _) in SWITCHES.items() if script in scripts} | (defaults or {})
-    parser = _parser(script, description, values)
+    usual = {flag.dest: flag.default for flag in FLAGS if script in flag.scripts}
+    usual |= {name: False for name, (scripts, _) in SWITCHES.items() if script in scripts}
+    parser = _parser(script, description, usual | (defaults or {}))
     given = vars(parser.parse_args(argv))
-    problems = parser.problems
-    values |= parser.typed({name: value for name, value in (defaults or {}).items() if name not in given})
-    try:
-        defined = task_of_flags(given.get('task'), given['task_config']) if given.get('task_config') else None
-        values |= {'task': defined.name} if defined else {}
-    except InputError as error:
-        defined = None
-        problems.append(str(error))
-    if given.get('recommended'):
-        recommended = recommended_settings(script, values | given)
-        problems += [f'RECOMMENDED in src/recommended_settings.py: {name!r} is no flag of {script}' for name in recommended
-                     if name not in values]
-        values |= parser.typed({name: value for name, value in recommended.items() if name not in given})
-    args = argparse.Namespace(**values | given, given=sorted(given))
-    problems += _problems(args)
+    constants = parser.typed(defaults or {}, given)
+    defined = _task_of_file(given, parser.problems)
+    settled = usual | constants | ({'task': defined.name} if defined else {})
+    recommended = _recommended(script, parser, settled, given) if given.get('recommended') else {}
+    args = argparse.Namespace(**settled | recommended | given, given=sorted(given))
+    problems = parser.problems + _problems(args)
     if problems:
         raise InputError('; '.join(problems))
     args.task = find_task(args.task).name
@@ -240,6 +231,23 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
     return args
+
+
+def _task_of_file(given: dict[str, Any], problems: list[str]) -> GlueTask | None:
+    """The task that the file of --task_config defines, if it is given."""
+    try:
+        return task_of_flags(given.get('task'), given['task_config']) if given.get('task_config') else None
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def _recommended(script: str, parser: _Parser, settled: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What the table of recommended settings has for flags that are not given; settled: what goes before it."""
+    found = recommended_settings(script, settled | given)
+    parser.problems += [f'RECOMMENDED in src/recommended_settings.py: {name!r} is no flag of {script}' for name in found
+                        if name not in settled]
+    return parser.typed(found, given)
 
 
 # (flags, what a value must fulfil, the same in words)
@@ -256,60 +264,35 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[float], bool], str]] = [
     (('train_seed', 'PTP_seed', 'holdout_seed'), lambda value: 0 <= value < 2**63, 'from 0 to 2**63 - 1'),
 ]
 
+# (flag, whether it has an effect beside these arguments, what would give it one, where the script has that)
+NEEDS: list[tuple[str, Callable[[argparse.Namespace], Any], tuple[str, ...]]] = [
+    ('loss_scale', lambda args: args.fp16 or args.precision == 'fp16', ('precision fp16',)),
+    ('holdout_seed', lambda args: args.holdout or vars(args).get('fold'), ('holdout', 'fold')),
+    ('teacher_labels', lambda args: args.teacher_model, ('teacher_model',)),
+]
+
+# Flags whose text has a form of its own -> what reads it
+READERS: dict[str, Callable[[str], Any]] = {
+    'task': find_task, 'passes': parse_passes, 'checkpoint_every': parse_period, 'report_to': parse_report_to,
+    'ptp_threshold': parse_ptp_threshold, 'fold': parse_fold}
+
 
 def _problems(args: argparse.Namespace) -> list[str]:
     values = {name: value for name, value in vars(args).items() if value is not None}
     problems = [f'--{name} {values[name]}: must be {words}' for names, check, words in CHECKS for name in names
                 if name in values and not check(values[name])]
     problems += [f"--{name} '': empty; give a value or leave the flag out" for name, value in values.items() if value == '']
-    return problems + _contradictions(args, values)
-
-
-def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
-    problems = [f'--{flag.dest} {values[flag.dest]!r}: must be one of {", ".join(flag.choices)}' for flag in FLAGS
-                if flag.choices and values.get(flag.dest, flag.choices[0]) not in flag.choices]
-    problems += _problem(find_task, args.task) if args.task else []
-    if 'PTP_seed' in vars(args):
-        if args.train_type != 'ft':
-            problems.append(f'--train_type {args.train_type}: PTP learns from labels alone, so it must be ft')
-    elif values.get('train_type') in DEFAULT_EPOCHS:
-        problems += [f'--{flag.dest} has no effect with --train_type {args.train_type}, only with '
-                     f'{" or ".join(flag.train_types)}'
-                     for flag in FLAGS if flag.dest in args.given and flag.dest in values
-                     and args.train_type not in flag.train_types]
-    if {'fp16', 'precision'} <= {*args.given} and args.fp16 != (args.precision == 'fp16'):
-        problems.append(f'--fp16 {args.fp16} contradicts --precision {args.precision}')
-    if 'loss_scale' in args.given and not (args.fp16 or args.precision == 'fp16'):
-        problems.append('--loss_scale has no effect without --precision fp16')
-    if 'holdout_seed' in args.given and not (args.holdout or values.get('fold')):
-        problems.append('--holdout_seed has no effect without --holdout'
-                        + ' or --fold' * ('fold' in vars(args)))
-    if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
-        problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
-                        f'--train_batch_size {args.train_batch_size}')
-    if values.get('passes'):
-        problems += _problem(parse_passes, args.passes)
-        if 'model_type' in args.given:
-            problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
-    if values.get('checkpoint_every'):
-        problems += _problem(parse_period, args.checkpoint_every)
-    if values.get('report_to'):
-        problems += _problem(parse_report_to, args.report_to)
-    if values.get('ptp_threshold'):
-        problems += _problem(parse_ptp_threshold, args.ptp_threshold)
-    if values.get('fold'):
-        problems += _problem(parse_fold, args.fold)
-    if values.get('teacher_model'):
-        problems += [f'--{name} has no effect with --teacher_model, whose folder holds encoder, classifier and vocabulary'
-                     for name in args.given if name in ('bert_model', 'load_model', 'cls_checkpoint')]
-    elif values.get('teacher_labels'):
-        problems.append('--teacher_labels has no effect without --teacher_model')
-    if values.get('join'):
-        problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
-                     if name not in ('join', 'teacher_prediction', 'task_config')]
-        if not values.get('teacher_prediction'):
-            problems.append('--join needs --teacher_prediction, the file to write')
-    return problems + _layer_problems(values)
+    problems += [f'--{flag.dest} {values[flag.dest]!r}: must be one of {", ".join(flag.choices)}' for flag in FLAGS
+                 if flag.choices and values.get(flag.dest, flag.choices[0]) not in flag.choices]
+    problems += [problem for name, read in READERS.items() if values.get(name) for problem in _problem(read, values[name])]
+    problems += [f'--{name} has no effect without {" or ".join(f"--{need}" for need in needs if need.split()[0] in args)}'
+                 for name, has_effect, needs in NEEDS
+                 if name in args.given and name in values and not has_effect(args)]
+    problems += [f'--{name} {layer}: layers count from 1' for name in ('layer_initialization', 'freeze_layer')
+                 for layer in values.get(name, []) if layer < 1]
+    if values.get('student_hidden_layers'):
+        problems += layer_problems(args, args.student_hidden_layers)
+    return problems + _train_type_problems(args, values) + _contradictions(args, values)
 
 
 def _problem(check: Callable[[str], Any], value: str) -> list[str]:
@@ -320,13 +303,39 @@ def _problem(check: Callable[[str], Any], value: str) -> list[str]:
     return []
 
 
-def _layer_problems(values: dict[str, Any]) -> list[str]:
-    problems = [f'--{name} {layer}: layers count from 1' for name in ('layer_initialization', 'freeze_layer')
-                for layer in values.get(name, []) if layer < 1]
-    layers, started = values.get('student_hidden_layers'), values.get('layer_initialization')
-    if layers and started and len(started) != layers:
-        problems.append(f'--layer_initialization names {len(started)} layers for --student_hidden_layers {layers}')
-    if layers:
-        problems += [f'--freeze_layer {layer}: the model has {layers} layers'
-                     for layer in values.get('freeze_layer', []) if layer > layers]
+def layer_problems(args: argparse.Namespace, layers: int) -> list[str]:
+    """What is wrong with flags that name layers of a training script's model, which has so many."""
+    problems, started = [], args.layer_initialization
+    if started and len(started) != layers:
+        problems.append(f'--layer_initialization names {len(started)} layers, the model has {layers}')
+    return problems + [f'--freeze_layer {layer}: the model has {layers} layers' for layer in args.freeze_layer or []
+                       if layer > layers]
+
+
+def _train_type_problems(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
+    kind = values.get('train_type')
+    if 'PTP_seed' in args:
+        return [f'--train_type {kind}: PTP learns from labels alone, so it must be ft'] if kind != 'ft' else []
+    return [f'--{flag.dest} has no effect with --train_type {kind}, only with {" or ".join(flag.train_types)}'
+            for flag in FLAGS if kind in DEFAULT_EPOCHS and kind not in flag.train_types
+            and flag.dest in args.given and flag.dest in values]
+
+
+def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
+    problems = []
+    if {'fp16', 'precision'} <= {*args.given} and args.fp16 != (args.precision == 'fp16'):
+        problems.append(f'--fp16 {args.fp16} contradicts --precision {args.precision}')
+    if values.get('gradient_accumulation_steps', 1) > values.get('train_batch_size', 1):
+        problems.append(f'--gradient_accumulation_steps {args.gradient_accumulation_steps} is more than '
+                        f'--train_batch_size {args.train_batch_size}')
+    if values.get('passes') and 'model_type' in args.given:
+        problems.append(f'--passes contradicts --model_type {args.model_type}, which has a wiring of its own')
+    if values.get('teacher_model'):
+        problems += [f'--{name} has no effect with --teacher_model, whose folder holds encoder, classifier and vocabulary'
+                     for name in args.given if name in ('bert_model', 'load_model', 'cls_checkpoint')]
+    if values.get('join'):
+        problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
+                     if name not in ('join', 'teacher_prediction', 'task_config')]
+        if not values.get('teacher_prediction'):
+            problems.append('--join needs --teacher_prediction, the file to write')
     return problems

@@ -23,7 +23,7 @@ from src.grid import Cell, Grid, check_grid, grid_cells
 from src.nli_data_processing import GlueReader, GlueTask, also_served, find_task, task_folder
 from src.results import Results
 from src.run_lock import only_one
-from src.run_log import read_run
+from src.run_log import chosen_by, read_run
 from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
@@ -201,7 +201,7 @@ def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
 
 def scores_of(record: dict) -> dict[str, float]:
     """Scores of a run as columns: at the best and the last step; where a holdout chose, dev's of the chosen state too."""
-    kinds = ('holdout_best', 'holdout_last', 'dev_saved') if 'holdout_best' in record else ('dev_best', 'dev_last')
+    kinds = ('holdout_best', 'holdout_last', 'dev_saved') if chosen_by(record) == 'holdout' else ('dev_best', 'dev_last')
     groups = {kind: record[kind] for kind in kinds if kind in record} | record.get('dev_also', {})
     return {f'{kind}_{name}': value for kind, scores in groups.items() for name, value in scores.items()}
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
-from src.checkpoints import checkpoint_places, find_checkpoint, folder_of_record
+from src.checkpoints import find_checkpoint, folder_of_record
 from src.custom_tasks import REGRESSION, other_definition
 from src.nli_data_processing import SPELLINGS, GlueTask
 from src.preparation import Setup
@@ -159,12 +159,12 @@ UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'othe
                   'dev_rows': 'other dev rows', 'dev_labels': 'other dev labels'}
 
 
-def tell_other_run(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
+def tell_other_run(args: argparse.Namespace, task: GlueTask, encoder: Path | None, log_folder: Path, marks: dict) -> None:
     """What the names of folders and files say nothing of: of the encoder of --load_model, and of the run in log_folder that
-    this one replaces."""
-    if args.load_model:
-        _tell_of_encoder(args, find_checkpoint('load_model', args.load_model, checkpoint_places(args, task)))
-    _tell_of_replaced(args, task, log_folder, inputs)
+    this one replaces; marks: this run's (see input_marks)."""
+    if encoder:
+        _tell_of_encoder(args, encoder)
+    _tell_of_replaced(args, task, log_folder, marks)
 
 
 def _tell_of_encoder(args: argparse.Namespace, encoder: Path) -> None:
@@ -176,9 +176,9 @@ def _tell_of_encoder(args: argparse.Namespace, encoder: Path) -> None:
                        theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
 
 
-def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, inputs: dict) -> None:
+def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, marks: dict) -> None:
     """Warn where the run in log_folder is of another holdout, or of a task that was defined otherwise. Of one made with
-    other inputs (see input_marks), as in a pipeline that is run again from a new teacher on, a line says so."""
+    other inputs, as in a pipeline that is run again from a new teacher on, a line says so."""
     theirs = _other_holdout(args, log_folder)
     if theirs:
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
@@ -190,7 +190,7 @@ def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path
     if changes:
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
-    then, now = earlier.get('inputs', {}), json.loads(json.dumps(inputs))
+    then, now = earlier.get('inputs', {}), json.loads(json.dumps(marks))
     others = [what for name, what in UNNAMED_INPUTS.items() if then.get(name) and now[name] and then[name] != now[name]]
     if others:
         logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(others))
@@ -199,9 +199,10 @@ def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:
     """The holdout of the run that has ended in a folder, if there is one and it is another."""
     arguments = (read_run(log_folder) or {}).get('arguments', {})
-    drawn = [(found['holdout'], found['holdout'] and found['holdout_seed']) for found in (vars(args), arguments)
-             if 'holdout' in found]
-    return _holdout(arguments) if len(set(drawn)) > 1 else None
+    if 'holdout' not in arguments:
+        return None
+    theirs, ours = ((found['holdout'], found['holdout'] and found['holdout_seed']) for found in (arguments, vars(args)))
+    return _holdout(arguments) if theirs != ours else None
 
 
 def _holdout(arguments: dict) -> str:

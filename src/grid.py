@@ -4,7 +4,7 @@ A cell is one row of the comparison's table. src/stages.py says which runs of th
 """
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,6 +33,12 @@ METHODS = {
     'sps+ptp': Method('SPS', None, True),
 }
 BASES = ('pkd', 'kd')
+# Flags of the comparison that have an effect on some methods alone -> whether they have one on a method
+OF_SOME_METHODS: dict[str, Callable[[Method], bool]] = {
+    'base': lambda method: method.train_type is None,
+    **dict.fromkeys(('teacher_layers', 'teacher_seed', 'teacher_checkpoint'), lambda method: method.train_type != 'ft'),
+    'teacher_folds': lambda method: method.ptp,
+}
 TEACHER_CHECKPOINTS = {'acc': '_acc', 'loss': '_loss', 'final': ''}     # name -> what the file's name says
 
 # Stages whose flags can be set, and their scripts; the dump takes its flags from the teacher.
@@ -60,9 +66,9 @@ Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
 class Grid:
     """What a comparison's flags say. checkpoint_layers, max_rank: of bert_model, layers and the largest rank of its word
     embeddings; teacher_folds: how many teachers, each without a fold of train, make PTP's labels, None for the teacher
-    alone; fixed and axes: (stage, flag) -> value, or values of which each
-    makes cells; common: flags of every run that trains, such as holdout; marks: task -> what tells its data and the
-    checkpoint."""
+    alone; fixed and axes: (stage, flag) -> value, or values of which each makes cells; common: flags of every run that
+    trains, such as holdout; marks: task -> what tells its data and the checkpoint; given: those of OF_SOME_METHODS that the
+    user has named, be it with their default."""
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     layers: tuple[int, ...]
@@ -80,6 +86,7 @@ class Grid:
     fixed: dict[Address, str] = field(default_factory=dict)
     axes: dict[Address, list[str]] = field(default_factory=dict)
     marks: dict[str, str] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,22 +148,18 @@ def _flag(word: str) -> Flag | None:
 
 
 def check_grid(grid: Grid) -> None:
-    """InputError when a setting is both fixed and an axis, or has no effect on any method, or when cells are too deep for
-    the checkpoint or none remains; says which are left out."""
+    """InputError when a setting is both fixed and an axis, when one or a given flag has no effect on any method, or when
+    cells are too deep for the checkpoint or none remains; says which are left out."""
     both = grid.fixed.keys() & grid.axes.keys()
     cells = grid_cells(grid)
     methods = [method for method in grid.methods if any(cell.method == method for cell in cells)]
-    idle = [address for address in (*grid.fixed, *grid.axes)
-            if not any(has_effect(address, METHODS[method], train_type(grid, method)) for method in methods)]
     left_out = [f'{method} on {task}' for task, method in itertools.product(grid.tasks, grid.methods)
                 if not has_meaning(task, method)]
     no_meaning = 'PTP needs predictions that are right or wrong, which regression does not make'
     problems = [f'--grid {".".join(address)}: --set gives it too' for address in both]
     problems += [f'--grid {".".join(address)}: it changes nothing in what is computed; use --set' for address in grid.axes
                  if address[1] in NEUTRAL]
-    problems += [f'{".".join(address)} has no effect on any of --methods {",".join(grid.methods)}' for address in idle]
-    if grid.teacher_folds and not any(METHODS[method].ptp for method in methods):
-        problems.append(f'--teacher_folds {grid.teacher_folds} has no effect on any of --methods {",".join(grid.methods)}')
+    problems += _without_effect(grid, methods)
     seed = grid.common.get(SEED_OF_ROWS)
     if seed is not None and HELD_OUT not in grid.common and not grid.teacher_folds:
         problems.append(f'--{SEED_OF_ROWS} {seed} has no effect without --{HELD_OUT} or --teacher_folds')
@@ -169,13 +172,26 @@ def check_grid(grid: Grid) -> None:
         logger.info('left out: %s; %s', ', '.join(left_out), no_meaning)
 
 
+def _without_effect(grid: Grid, methods: list[str]) -> list[str]:
+    """Problems of settings and given flags that change nothing in any of these methods, which are those that have cells."""
+    told = f'has no effect on any of --methods {",".join(grid.methods)}'
+    problems = [f'{".".join(address)} {told}' for address in (*grid.fixed, *grid.axes)
+                if not any(has_effect(address, METHODS[method], train_type(grid, method)) for method in methods)]
+    for name in grid.given:
+        fitting = [method for method in METHODS if OF_SOME_METHODS[name](METHODS[method])]
+        if not {*fitting} & {*methods}:
+            problems.append(f'--{name} {getattr(grid, name)} {told}: it is for {", ".join(fitting)}')
+    return problems
+
+
 def _too_deep(grid: Grid, cells: list[Cell]) -> list[str]:
     """Problems of students and teachers with more layers than the checkpoint, none of which say what starts them."""
     limit = f'the checkpoint {grid.bert_model} has {grid.checkpoint_layers} layers to start from'
     students = {cell.layers for cell in cells if cell.layers > grid.checkpoint_layers
-                and not _says_start(cell, 'student') and not (METHODS[cell.method].ptp and _says_start(cell, 'ptp'))}
+                and not says(cell, 'student', OF_THE_START)
+                and not (METHODS[cell.method].ptp and says(cell, 'ptp', OF_THE_START))}
     teachers = {grid.teacher_layers for cell in cells if cell.train_type != 'ft'
-                and grid.teacher_layers > grid.checkpoint_layers and not _says_start(cell, 'teacher')}
+                and grid.teacher_layers > grid.checkpoint_layers and not says(cell, 'teacher', OF_THE_START)}
     return [f'--{flag} {layers}: {limit}; or name them with --set {prefix}{OF_THE_START}=1,2,...'
             for flag, prefix, depths in (('layers', '', students), ('teacher_layers', 'teacher.', teachers))
             for layers in sorted(depths)]
@@ -188,8 +204,9 @@ def _ranks_too_high(grid: Grid) -> list[str]:
             if value.isdecimal() and int(value) > grid.max_rank]
 
 
-def _says_start(cell: Cell, stage: str) -> bool:
-    return dict(cell.settings).get((stage, OF_THE_START), 'None') != 'None'
+def says(cell: Cell, stage: str, flag: str) -> bool:
+    """Whether a cell's settings give a flag of a stage a value: the word None is none."""
+    return dict(cell.settings).get((stage, flag), 'None') != 'None'
 
 
 def has_meaning(task: str, method: str) -> bool:

@@ -5,14 +5,16 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of, weights_file
-from src.argument_parser import TRAIN, UNRECORDED, recorded_arguments
+from src.argument_parser import TRAIN, UNRECORDED, layer_problems, recorded_arguments
 from src.checkpoints import best_saved, checkpoint_files, checkpoint_places, find_checkpoint, load_saved, made_by_ptp
 from src.data_processing import TokenizedSplit, missing_files
 from src.distributed import from_main, is_main, share, world_size
@@ -50,6 +52,20 @@ Metrics = Callable[[TokenizedSplit, np.ndarray], dict[str, float]]
 Score = Callable[[TokenizedSplit], dict[str, float]]
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The shape of the model to train and the files that it starts from, found once for all who ask."""
+    config: BertConfig
+    encoder: Path | None              # of --load_model
+    head: Path | None                 # of --cls_checkpoint
+    checkpoint: Path                  # the pretrained checkpoint's folder
+
+    @cached_property
+    def start(self) -> Path:
+        """The encoder's weights: --load_model's, or the pretrained checkpoint's, whose check may take a while."""
+        return self.encoder or weights_file(self.checkpoint)
+
+
 @dataclass
 class Roles:
     """Which rows do what in a run."""
@@ -79,10 +95,7 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
     """The checkpoint's shape with the layers and the wiring that the flags ask for."""
     layers = args.student_hidden_layers or config.num_hidden_layers
     passes = parse_passes(args.passes) if args.passes else wiring(args.model_type, layers)
-    problems = [f'--freeze_layer {layer}: the model has {layers} layers' for layer in args.freeze_layer or []
-                if layer > layers]
-    if len(args.layer_initialization or range(layers)) != layers:
-        problems.append(f'--layer_initialization names {len(args.layer_initialization)} layers, the model has {layers}')
+    problems = layer_problems(args, layers)
     if layers > config.num_hidden_layers and not args.load_model and not args.layer_initialization:
         problems.append(f'--student_hidden_layers {layers}: the checkpoint {args.bert_model} has '
                         f'{config.num_hidden_layers} layers to start from')
@@ -98,34 +111,33 @@ def student_config(args: argparse.Namespace, config: BertConfig) -> BertConfig:
                                  'passes': passes, 'embedding_rank': rank})
 
 
-def build_model(args: argparse.Namespace, setup: Setup, num_labels: int, task: GlueTask) -> SequenceClassifier:
+def build_model(args: argparse.Namespace, inputs: Inputs, num_labels: int, device: torch.device) -> SequenceClassifier:
     """The model to train, started from --load_model or from the pretrained checkpoint."""
-    config = student_config(args, setup.config)
+    config = inputs.config
     idle = config.idle_layers()
     if idle:
         logger.warning('warning: --passes %s: layers that never run: %s (of %d)', args.passes,
                        ', '.join(str(layer + 1) for layer in idle), config.num_hidden_layers)
-    start = start_file(args, setup, task)
     source_layers = [layer - 1 for layer in args.layer_initialization] if args.layer_initialization else None
-    config.check_room(start, len(set(source_layers)) if source_layers else None)
+    config.check_room(inputs.start, len(set(source_layers)) if source_layers else None)
     model = SequenceClassifier(config, num_labels)
-    load_encoder(model.encoder, start, source_layers, optional=None if args.load_model else 'pooler.')
-    if args.cls_checkpoint:
-        load_classifier(model.classifier, head_file(args, task))
+    load_encoder(model.encoder, inputs.start, source_layers, optional=None if inputs.encoder else 'pooler.')
+    if inputs.head:
+        load_classifier(model.classifier, inputs.head)
     model.freeze([layer - 1 for layer in args.freeze_layer or []])
-    return model.to(setup.device)
+    return model.to(device)
 
 
-def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
-    """Errors about the task's files, --load_model, --cls_checkpoint and --output_dir, all in one, before any data is
-    read."""
-    problems = missing_files(task, ('train', 'dev'))
+def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> Inputs:
+    """What the model is made from. --load_model and --cls_checkpoint are looked for in the teacher's folder and the task's
+    output folders too. Errors about them, the task's files and --output_dir come all in one, before any data is read."""
+    problems, found = missing_files(task, ('train', 'dev')), {}
     for flag in ('load_model', 'cls_checkpoint'):
         if getattr(args, flag):
             try:
-                path = find_checkpoint(flag, getattr(args, flag), checkpoint_places(args, task))
+                found[flag] = find_checkpoint(flag, getattr(args, flag), checkpoint_places(args, task))
                 if flag == 'load_model':
-                    check_same_tokenizer(setup, path)
+                    check_same_tokenizer(setup, found[flag])
             except (InputError, FileNotFoundError) as error:
                 problems.append(str(error))
     try:
@@ -134,33 +146,21 @@ def find_inputs(args: argparse.Namespace, task: GlueTask, setup: Setup) -> None:
         problems.append(str(error))
     if problems:
         raise InputError('; '.join(problems))
+    return Inputs(student_config(args, setup.config), found.get('load_model'), found.get('cls_checkpoint'), setup.checkpoint)
 
 
-def input_marks(args: argparse.Namespace, setup: Setup, task: GlueTask, train: TokenizedSplit, dev: TokenizedSplit,
+def input_marks(args: argparse.Namespace, inputs: Inputs, task: GlueTask, train: TokenizedSplit, dev: TokenizedSplit,
                 teacher: TeacherOutputs | None) -> dict:
     """What made a run, beside its flags: hashes of its rows and labels, of the encoder and the head that it starts from and
     of its teacher; constants. train, dev: with the task's own labels."""
     of_train, of_dev = train.identity(), dev.identity()
-    layers = args.student_hidden_layers or setup.config.num_hidden_layers
-    start = sha256_of(start_file(args, setup, task))
+    start = sha256_of(inputs.start)
     return {'rows': of_train['order of rows'], 'labels': of_train['labels'],
             'dev_rows': of_dev['order of rows'], 'dev_labels': of_dev['labels'],
-            'load_model': start if args.load_model else None, 'pretrained_weights': None if args.load_model else start,
-            'cls_checkpoint': sha256_of(head_file(args, task)) if args.cls_checkpoint else None,
-            'teacher': teacher and teacher.fingerprint(), 'constants': constants_used(args, task, layers)}
-
-
-def start_file(args: argparse.Namespace, setup: Setup, task: GlueTask) -> Path:
-    """The weights that a run starts from: those of --load_model, which may lie in the teacher's folder or the task's output
-    folders, or the pretrained checkpoint's."""
-    if args.load_model:
-        return find_checkpoint('load_model', args.load_model, checkpoint_places(args, task))
-    return weights_file(setup.checkpoint)
-
-
-def head_file(args: argparse.Namespace, task: GlueTask) -> Path:
-    """The head that --cls_checkpoint names, looked for as --load_model's encoder is."""
-    return find_checkpoint('cls_checkpoint', args.cls_checkpoint, checkpoint_places(args, task))
+            'load_model': start if inputs.encoder else None, 'pretrained_weights': None if inputs.encoder else start,
+            'cls_checkpoint': sha256_of(inputs.head) if inputs.head else None,
+            'teacher': teacher and teacher.fingerprint(),
+            'constants': constants_used(args, task, inputs.config.num_hidden_layers)}
 
 
 def given_folder(args: argparse.Namespace) -> Path | None:
@@ -178,6 +178,16 @@ def model_name(args: argparse.Namespace, layers: int) -> str:
     """Name of a model's type and size for folders and files: SPS_3layer, SPS_3layer_rank64."""
     wiring = f'passes_{args.passes.replace(",", "-").replace(" ", "")}' if args.passes else args.model_type
     return f'{wiring}_{layers}layer' + (f'_rank{args.embedding_rank}' if args.embedding_rank else '')
+
+
+def ptp_prefix(args: argparse.Namespace, layers: int) -> str:
+    """What the names of the files of a PTP run begin with: PTP.SPS_3layer."""
+    return f'PTP.{model_name(args, layers)}'
+
+
+def fold_suffix(fold: str | None) -> str:
+    """What the name of a teacher's folder ends with for the fold that it leaves out: _fold1of3 of '1/3'."""
+    return f'_fold{fold.replace("/", "of")}' if fold else ''
 
 
 def student_folder(args: argparse.Namespace, task: GlueTask, layers: int, seed: int | str) -> Path:

@@ -27,9 +27,10 @@ from src.grid import (
     WIRING,
     Cell,
     Grid,
+    says,
 )
 from src.nli_data_processing import find_task
-from src.runs import NOT_CONFIGURATION, constants_used, model_name
+from src.runs import NOT_CONFIGURATION, constants_used, fold_suffix, ptp_prefix
 from src.training_state import flat
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
@@ -107,7 +108,7 @@ class Stage:
     def prefix(self) -> str:
         """What the names of its checkpoint files begin with."""
         if self.kind == 'ptp':
-            return f'PTP.{model_name(self.arguments, self.arguments.student_hidden_layers)}'
+            return ptp_prefix(self.arguments, self.arguments.student_hidden_layers)
         return 'BERT'
 
     @property
@@ -161,7 +162,7 @@ def student_stage(grid: Grid, cell: Cell) -> Stage:
     settings = _settings(cell, 'student')
     if method.ptp:
         settings.pop(OF_THE_START, None)
-    flags = (_start(grid, cell) | _wiring(cell, settings) | {'train_type': cell.train_type, 'train_seed': cell.seed}
+    flags = (_start(grid, cell) | _wiring(cell) | {'train_type': cell.train_type, 'train_seed': cell.seed}
              | KEEP_BEST_METRIC | _common(grid) | settings)
     if dump:
         flags['teacher_hidden_layers'] = grid.teacher_layers
@@ -173,7 +174,7 @@ def _ptp(grid: Grid, cell: Cell, dump: Stage) -> Stage:
     # The student's shape and start too, for of a method with PTP it is PTP that starts from the checkpoint.
     settings = _settings(cell, 'ptp', (*INHERITED, WIRING, RANK, OF_THE_START))
     flags = {'teacher_hidden_layers': grid.teacher_layers, 'PTP_seed': cell.seed} | _common(grid)
-    flags = _start(grid, cell) | _wiring(cell, settings) | flags | settings
+    flags = _start(grid, cell) | _wiring(cell) | flags | settings
     name = f'{METHODS[cell.method].model_type}_{cell.layers}layer_seed{cell.seed}'
     return _stage('ptp', f'ptp/{cell.task}', name, flags, grid, cell, (_joined(grid, cell) if grid.teacher_folds else dump,))
 
@@ -188,21 +189,22 @@ def _joined(grid: Grid, cell: Cell) -> Stage:
 
 def _dump(grid: Grid, cell: Cell, fold: str | None = None) -> Stage:
     """The result file of the teacher, or, without the states of layers, of one that leaves out a fold 'F/K'."""
-    settings = _settings(cell, 'teacher', INHERITED)
-    flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
-    name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}'
-    of_fold = {}
-    if fold:
-        name += f'_fold{fold.replace("/", "of")}'
-        of_fold = {'fold': fold}
-    teacher = _stage('teacher', f'teachers/{cell.task}', name, flags | KEEP_BEST_METRIC | _keep_best_loss(cell)
-                     | _common(grid, fold) | settings | of_fold, grid, cell, ())
-    settings = {name: value for name, value in settings.items() if name in INHERITED}
+    teacher = _teacher(grid, cell, fold)
+    settings = {name: value for name, value in _settings(cell, 'teacher', INHERITED).items() if name in INHERITED}
     # Named even where it is the default: the script's constants, which may have been edited, go before that. Of a fold's
     # teacher only the labels of PTP are made, of its logits.
     flags = _start(grid, cell) | {'teacher_hidden_layers': grid.teacher_layers, 'all_layers': not fold} | settings
-    return _stage('dump', f'teachers/{cell.task}', f'{name}_{grid.teacher_checkpoint}', flags, grid, cell, (teacher,),
+    name = f'{teacher.name}_{grid.teacher_checkpoint}'
+    return _stage('dump', f'teachers/{cell.task}', name, flags, grid, cell, (teacher,),
                   TEACHER_CHECKPOINTS[grid.teacher_checkpoint])
+
+
+def _teacher(grid: Grid, cell: Cell, fold: str | None) -> Stage:
+    flags = _start(grid, cell) | {'student_hidden_layers': grid.teacher_layers, 'train_seed': grid.teacher_seed}
+    flags |= KEEP_BEST_METRIC | _keep_best_loss(cell) | _common(grid, fold) | _settings(cell, 'teacher', INHERITED)
+    flags |= {'fold': fold} if fold else {}
+    name = f'{grid.teacher_layers}layer_seed{grid.teacher_seed}{fold_suffix(fold)}'
+    return _stage('teacher', f'teachers/{cell.task}', name, flags, grid, cell, ())
 
 
 def _common(grid: Grid, fold: str | None = None) -> dict[str, str]:
@@ -229,8 +231,8 @@ def _start(grid: Grid, cell: Cell) -> dict[str, Any]:
     return find_task(cell.task).flags | {'bert_model': grid.bert_model}
 
 
-def _wiring(cell: Cell, settings: dict[str, str]) -> dict[str, Any]:
-    wiring = {} if WIRING in settings else {'model_type': METHODS[cell.method].model_type}
+def _wiring(cell: Cell) -> dict[str, Any]:
+    wiring = {} if says(cell, 'student', WIRING) else {'model_type': METHODS[cell.method].model_type}
     return {'student_hidden_layers': cell.layers} | wiring
 
 

@@ -155,7 +155,7 @@ def paired_difference(scores: pd.Series, baseline: pd.Series) -> tuple[float, fl
 
     The standard error is the sample standard deviation of the differences / sqrt(number): nan for one."""
     differences = (scores - baseline).dropna()
-    return differences.mean(), differences.std() / math.sqrt(max(1, len(differences))), len(differences)
+    return differences.mean(), differences.sem(), len(differences)
 
 
 def settings_of(rows: pd.DataFrame) -> pd.Series:

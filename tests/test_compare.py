@@ -145,6 +145,24 @@ def test_with_kd_as_base_patience_has_no_effect():
         check_grid(grid(fixed=parse_fixed(['T=1']), axes=parse_axes(['T=1,2'])))
 
 
+LEARN_BY_THE_BASE, TAUGHT = 'sps_no_shuffle, sps, ptp, sps+ptp', 'kd, pkd, sps_no_shuffle, sps, ptp, sps+ptp'
+
+
+@pytest.mark.parametrize('name, value, methods, fitting', [
+    ('base', 'kd', ('ft', 'pkd'), LEARN_BY_THE_BASE), ('base', 'pkd', ('kd',), LEARN_BY_THE_BASE),
+    ('teacher_layers', 6, ('ft',), TAUGHT), ('teacher_seed', 1, ('ft',), TAUGHT),
+    ('teacher_checkpoint', 'loss', ('ft',), TAUGHT), ('teacher_folds', 3, ('pkd', 'sps'), 'ptp, sps+ptp')])
+def test_a_flag_that_no_method_heeds(name, value, methods, fitting):
+    """Also with its default's value: the user believes that it does something. The default itself is no flag given."""
+    changes = {name: value, 'given': (name,)}
+    with pytest.raises(InputError) as told:
+        check_grid(grid(methods=methods, **changes))
+    assert str(told.value) == f'--{name} {value} has no effect on any of --methods {",".join(methods)}: it is for {fitting}'
+    check_grid(grid(methods=methods))
+    for method in fitting.split(', '):
+        check_grid(grid(methods=(*methods, method), **changes))
+
+
 def test_ptp_is_left_out_where_it_has_no_meaning(caplog):
     mixed = grid(tasks=('STS-B', 'MRPC'), methods=('pkd', 'ptp', 'sps+ptp'))
     assert [(cell.task, cell.method) for cell in grid_cells(mixed)] == [
@@ -294,6 +312,14 @@ def test_a_wiring_in_place_of_the_methods():
     for stage in (student, student.need('ptp')):
         assert given(stage)['passes'] == '1,2,3,1x' and 'model_type' not in given(stage)
     assert student.need('ptp').result.name == 'PTP.passes_1-2-3-1x_3layer.encoder.pkl'
+
+
+def test_a_wiring_of_none_is_the_methods():
+    """As one value of an axis among others, and for its PTP too."""
+    of_none, other = plan(methods=('sps+ptp',), axes=parse_axes(['passes=None;1,2,3,1x'])).values()
+    for stage in (of_none, of_none.need('ptp')):
+        assert (stage.arguments.model_type, stage.arguments.passes) == ('SPS', None)
+    assert of_none.folder == only(methods=('sps+ptp',)).folder and other.arguments.passes == '1,2,3,1x'
 
 
 def test_a_holdout_is_for_all_runs_that_train():
@@ -707,7 +733,7 @@ def test_a_results_file_of_something_else(workspace, tmp_path):
 
 def test_what_a_holdout_adds_to_a_row():
     best, last, dev = ({'acc': value, 'global_step': 7} for value in (.9, .8, .7))
-    record = {'holdout_best': best, 'holdout_last': last, 'holdout_lowest_loss': last, 'dev_saved': dev,
+    record = {'holdout_best': best, 'holdout_last': last, 'holdout_saved': best, 'dev_saved': dev,
               'dev_also': {'MNLI-mm': {'acc': .6}}}
     assert scores_of(record) == {
         'holdout_best_acc': .9, 'holdout_best_global_step': 7, 'holdout_last_acc': .8, 'holdout_last_global_step': 7,

@@ -4,11 +4,12 @@ import re
 import pytest
 from conftest import ROOT
 
+from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src import recommended_settings
 from src.argument_parser import FLAGS, PTP, SWITCHES, TEACHER, TRAIN, parse
 from src.checkpoints import find_checkpoint
-from src.runs import given_folder
+from src.runs import given_folder, student_config
 
 SHARED = {'task': 'MRPC', 'task_config': None, 'teacher_hidden_layers': 12, 'load_model': None, 'cls_checkpoint': None,
           'teacher_prediction': None, 'bert_model': 'bert_base_uncased', 'max_seq_length': 128, 'eval_batch_size': 32,
@@ -303,6 +304,27 @@ def test_wrong_values_of_the_result_files_script(words, expected):
         arguments(TEACHER, *words.split())
     assert [part for part in expected if part not in str(caught.value)] == []
     assert arguments(TEACHER, '--join', 'a,b', '--teacher_prediction', 'c')['join'] == ['a', 'b']
+
+
+@pytest.mark.parametrize('script, words, needs', [
+    (TRAIN, '--loss_scale 128', '--precision fp16'), (PTP, '--loss_scale 0 --precision bf16', '--precision fp16'),
+    (TRAIN, '--holdout_seed 0', '--holdout or --fold'), (PTP, '--holdout_seed 3', '--holdout'),
+    (TEACHER, '--teacher_labels a,b', '--teacher_model')])
+def test_a_flag_without_the_one_that_it_needs(script, words, needs):
+    """Only flags that the script has are named."""
+    with pytest.raises(InputError) as caught:
+        arguments(script, *words.split())
+    assert str(caught.value) == f'{words.split()[0]} has no effect without {needs}'
+
+
+def test_layers_are_checked_alike_whether_a_flag_or_the_checkpoint_says_how_many():
+    words = ['--layer_initialization', '1,2,3', '--freeze_layer', '3,1']
+    told = '--layer_initialization names 3 layers, the model has 2; --freeze_layer 3: the model has 2 layers'
+    with pytest.raises(InputError) as of_flags:
+        arguments(TRAIN, *words, '--student_hidden_layers', '2')
+    with pytest.raises(InputError) as of_checkpoint:
+        student_config(parse(TRAIN, '', words), BertConfig(99, 8, 2, 1, 8))
+    assert str(of_flags.value) == str(of_checkpoint.value) == told
 
 
 def test_the_holdout_seed_is_that_of_folds_too():

@@ -272,12 +272,6 @@ def test_the_seed_of_the_folds_needs_no_holdout():
         check_grid(grid(common={'holdout_seed': '7'}))
 
 
-def test_folds_without_effect():
-    with pytest.raises(InputError, match='--teacher_folds 3 has no effect on any of --methods pkd,sps'):
-        check_grid(grid(methods=('pkd', 'sps'), teacher_folds=3))
-    check_grid(grid(methods=('pkd', 'ptp'), teacher_folds=3))
-
-
 def test_a_comparison_with_folds(workspace, calls):
     """Without them it then does no more than PTP and the student."""
     flags = ('--mode', 'compare', '--bert_model', 'tiny', '--layers', 1, '--seeds', 1, '--holdout', 0.2, '--methods', 'ptp',

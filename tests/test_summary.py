@@ -103,8 +103,13 @@ def test_the_papers_gain_is_one_over_pkd(results):
 
 
 def test_paired_difference_of_one_seed_has_no_error():
-    mean, error, number = paired_difference(pd.Series({1: 3.0, 2: 5.0}), pd.Series({2: 4.0, 3: 1.0}))
+    """Of none it has no mean either; of several the error is by the formula."""
+    ours = pd.Series({1: 3.0, 2: 5.0})
+    mean, error, number = paired_difference(ours, pd.Series({3: 1.0}))
+    assert number == 0 and math.isnan(mean) and math.isnan(error)
+    mean, error, number = paired_difference(ours, pd.Series({2: 4.0, 3: 1.0}))
     assert (mean, number) == (1.0, 1) and math.isnan(error)
+    assert paired_difference(ours, pd.Series({1: 1.0, 2: 4.0})) == pytest.approx((1.5, math.sqrt(0.5) / math.sqrt(2), 2))
     assert points(mean, error, signed=True) == '+1.00' and points(-1.234, 0.5) == '-1.23 ± 0.50'
     assert points(math.nan, 1) == ''
     assert [whole(value) for value in (1234567.0, math.nan, math.inf)] == ['1,234,567', '', '']
