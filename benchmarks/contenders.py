@@ -20,6 +20,7 @@ from src.modeling import SequenceClassifier, wiring
 from src.nli_data_processing import find_task
 from src.training import Objective, Settings, Trainer
 
+PART = 8   # the published code, whose time is that of full rows alone, evaluates each 8th row, and its time counts 8 times
 LEARNING_RATE, CLASSES, MAX_SEQ_LENGTH, WORDS = 2e-5, 2, 128, 30522
 SHAPES = {'bert_base': BertConfig(WORDS), 'width_384': BertConfig(WORDS, 384, 6, 12, 1536)}
 
@@ -122,6 +123,6 @@ class Ours:
         self.trainer._train_step(rows)
 
     def predict(self, rows: np.ndarray) -> None:
-        """Logits, pooled outputs and [CLS] states of rows in batches of 32, sorted by length."""
+        """Logits, pooled outputs and [CLS] states of rows by length, as many tokens at a time as 32 of full length have."""
         for _ in predict(self.model, self.split.part(rows), 32, self.precision):
             pass

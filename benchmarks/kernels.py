@@ -29,17 +29,18 @@ from src.argument_parser import Parser  # noqa: E402
 from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 ROWS, HEADS, WIDTH, COPIES = 1792, 12, 64, 8      # of bert-base; inputs are taken in turn from so many copies
+WARM_UP, CALLS = 3, 24
 
 
-def timed(function: Callable, *inputs: list, calls: int = 24) -> float:
+def timed(function: Callable, *inputs: list) -> float:
     """Milliseconds of function(one of each list), the lists gone through in turn."""
     turn, seconds = itertools.count(), []
-    for call in range(calls + 3):
+    for call in range(WARM_UP + CALLS):
         number = next(turn)
         arguments = [values[number % len(values)] for values in inputs]
         started = time.perf_counter()
         function(*arguments)
-        if call >= 3:
+        if call >= WARM_UP:
             seconds.append(time.perf_counter() - started)
     return round(1000 * statistics.median(seconds), 3)
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 import envs  # noqa: E402
-from benchmarks.contenders import MAX_SEQ_LENGTH, Published, padded  # noqa: E402
+from benchmarks.contenders import MAX_SEQ_LENGTH, PART, Published, padded  # noqa: E402
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
 from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
 from src.argument_parser import Parser  # noqa: E402
@@ -37,7 +37,6 @@ from src.utils import keep_freed_memory, run_script  # noqa: E402
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, EPOCHS, EVAL_EVERY, BATCH = 'minilm-l6', 6, 3, 2, 10, 32
 WARM_UP, TIMED = 2, 24   # steps of the published code
-PART = 8                 # it evaluates each 8th row
 
 
 def share_and_shuffle(encoder: nn.Module) -> None:

@@ -21,7 +21,7 @@ import safetensors.numpy
 import envs
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
-from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch
+from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch, positions
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.distributed import main_first
 from src.nli_data_processing import GlueReader, GlueTask, InputExample, task_folder
@@ -76,8 +76,7 @@ class TokenizedSplit:
     def _tokens(self, rows: np.ndarray) -> np.ndarray:
         """Token ids of these rows, one after the other."""
         lengths = self.lengths[rows]
-        before = np.cumsum(lengths) - lengths
-        return self.input_ids[np.repeat(self.starts[rows] - before, lengths) + np.arange(lengths.sum())]
+        return self.input_ids[np.repeat(self.starts[rows], lengths) + positions(lengths)]
 
     def by_length(self, rows: np.ndarray) -> np.ndarray:
         """The same rows, longest first: attention takes neighbours together. The order in a batch changes no result."""
@@ -111,8 +110,7 @@ class TokenizedSplit:
         """uint64 hash of the tokens of each row in [first, last), by sums that wrap around."""
         start, end = self.starts[first], self.starts[last]
         lengths = self.lengths[first:last].astype(np.int64)
-        position = np.arange(end - start) - np.repeat(self.starts[first:last] - start, lengths)
-        mixed = (self.input_ids[start:end].astype(np.uint64) + np.uint64(1)) * _mix(position)
+        mixed = (self.input_ids[start:end].astype(np.uint64) + np.uint64(1)) * _mix(positions(lengths))
         sums = np.add.reduceat(mixed, self.starts[first:last] - start)
         return _mix(sums + self.first_lengths[first:last].astype(np.uint64))
 

@@ -62,10 +62,14 @@ def _dump(args: argparse.Namespace, path: Path, model: SequenceClassifier, split
 
 def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str, int]:
     """The rows of each split that the dump of a journal need not compute again. InputError as of state_to_resume."""
-    found = journal.read() if args.resume else None
+    if not args.resume:
+        if journal.unfinished():
+            logger.warning('warning: a dump into %s that was stopped is made from the start; with --resume it would have '
+                           'gone on', journal.path)
+        return {}
+    found = journal.read()
     if found is None:
-        if args.resume:
-            logger.info('--resume: no dump into %s was stopped: from the start', journal.path)
+        logger.info('--resume: no dump into %s was stopped: from the start', journal.path)
         return {}
     check_same(args, str(journal.file), found['made_by'], journal.made_by)
     logger.info('--resume: goes on after %d rows', sum(found['rows'].values()))
@@ -74,7 +78,7 @@ def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str,
 
 def _is_finished(args: argparse.Namespace, journal: DumpJournal, metadata: dict[str, str]) -> bool:
     """Whether --resume finds that a dump has ended, and says so. InputError where it is of something else."""
-    if not args.resume or (journal.file.is_file() and journal.part.is_file()) or not journal.path.is_file():
+    if not args.resume or journal.unfinished() or not journal.path.is_file():
         return False
     try:
         outputs = TeacherOutputs.open(journal.path)

@@ -8,6 +8,7 @@ from src.training_state import Period
 
 JOURNAL = '.journal'      # what a journal's name ends in
 
+
 class DumpJournal:
     """Rows done of each split, in the order in which `predict` gives them.
 
@@ -20,9 +21,13 @@ class DumpJournal:
         self.rows: dict[str, int] = {}
         self.batches = 0
 
+    def unfinished(self) -> bool:
+        """Whether a dump was stopped that could go on."""
+        return self.file.is_file() and self.part.is_file()
+
     def read(self) -> dict | None:
         """What the journal on disk tells: made_by and rows; None where no dump was stopped. InputError for a damaged one."""
-        if not (self.file.is_file() and self.part.is_file()):
+        if not self.unfinished():
             return None
         try:
             found = json.loads(self.file.read_text(encoding='utf-8'))

@@ -50,7 +50,7 @@ class MixedPrecision:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == 'fp16' and not self.apex_amp, **fixed)
 
     def forward_context(self):
-        """Context for forward and losses."""
+        """Context for forward; losses are computed outside it, in fp32."""
         return autocast(self.device, self.precision)
 
     def backward(self, loss: Tensor, last: bool = True) -> None:

@@ -2,9 +2,11 @@
 
     reader = processors['mrpc']
     examples = reader.get_train_examples(task_folder(find_task('MRPC')))
+    compute_metrics('mrpc', preds, labels)      # {'acc': ..., 'f1': ..., 'acc_and_f1': ...}
 
 Every fact about GLUE's tasks stands in `TASKS`; elsewhere their names are keys of settings and results alone. The
-thresholds of PTP stand in `PTP_THRESHOLDS`, below the imports.
+thresholds of PTP stand in `PTP_THRESHOLDS`, below the imports. scikit-learn and scipy, which score, are imported where they
+do: that takes longer than all else that --help needs, and some tasks need neither.
 """
 import itertools
 import json
@@ -16,8 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import f1_score, matthews_corrcoef
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
@@ -358,8 +358,9 @@ class GlueReader:
                           kind: str | None = None, on_bad: OnBad = stop) -> Iterator[tuple[int, InputExample]]:
         """(line, example) of each row of any table, whose lines are bytes.
 
-        name: what messages call it; remedy: what they say of a table without rows; kind: 'tsv' or 'csv', by default as the
-        name says. on_bad: what is done about a bad row; a bad header raises."""
+        name: what messages call it; layout: its columns; split: what the examples' names begin with; remedy: what messages
+        say of a table without rows; kind: 'tsv' or 'csv', by default as the name says. on_bad: what is done about a bad row;
+        a bad header raises."""
         kind = kind or format_of(name)
         rows = table_rows(lines, name, kind)
         first = next(rows, None)
@@ -377,7 +378,8 @@ class GlueReader:
         yield example
         yield from examples
 
-    def _examples(self, name, split, rows, layout, positions, kind, on_bad) -> Iterator[tuple[int, InputExample]]:
+    def _examples(self, name: str | Path, split: str, rows: Iterable[Row], layout: Layout, positions: list[int], kind: str,
+                  on_bad: OnBad) -> Iterator[tuple[int, InputExample]]:
         """One example a row; `positions` are those of layout.columns."""
         width = max(positions) + (2 if positions[-1] == -1 else 1)   # a last-column label stands behind the texts
         at_a, at_b = positions[0], positions[1] if layout.text_b else None
@@ -435,16 +437,19 @@ def _accuracy(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def _accuracy_and_f1(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import f1_score
     acc = float(np.mean(preds == labels))
     f1 = float(f1_score(labels == 1, preds == 1, zero_division=0.0))
     return {'acc': acc, 'f1': f1, 'acc_and_f1': (acc + f1) / 2}
 
 
 def _matthews(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    from sklearn.metrics import matthews_corrcoef
     return {'mcc': 0.0 if _constant(preds, labels) else float(matthews_corrcoef(labels, preds))}
 
 
 def _correlations(preds: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    from scipy.stats import pearsonr, spearmanr
     preds, labels = preds.astype(np.float64), labels.astype(np.float64)
     if _constant(preds, labels):
         return {'pearson': 0.0, 'spearmanr': 0.0, 'corr': 0.0}

@@ -159,11 +159,11 @@ class RunLog:
                 os.truncate(path, lengths.get(path.name, 0))
         self._open_reporters(settings, steps)
 
-    def train_row(self, epoch: int, global_step: int, step: int, means: dict[str, float]) -> None:
-        """Means since the epoch's start: acc (empty for regression), loss, kd, ce, patience."""
-        acc = '' if math.isnan(means['acc']) else _short(means['acc'])
-        losses = [_short(means[name]) for name in ('loss', 'kd', 'ce', 'patience')]
-        row = dict(zip(TRAIN_COLUMNS, (epoch, global_step, step, acc, *losses), strict=True))
+    def train_row(self, epoch: int, global_step: int, step: int, acc: float, losses: tuple[float, ...]) -> None:
+        """Means since the epoch's start: accuracy (nan, and left empty, for regression), and the losses in the order of
+        TRAIN_COLUMNS."""
+        words = ['' if math.isnan(acc) else _short(acc), *map(_short, losses)]
+        row = dict(zip(TRAIN_COLUMNS, (epoch, global_step, step, *words), strict=True))
         append(self.train_file, csv_line(row.values()).encode())
         self._report(self.train_file, row)
 

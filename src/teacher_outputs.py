@@ -14,7 +14,6 @@ and a disk that goes bad later is noticed too.
 Legend: N rows, C classes, H hidden, K teacher layers.
 """
 import hashlib
-import io
 import json
 import math
 import mmap
@@ -32,7 +31,7 @@ from scipy.special import softmax
 
 import envs
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from BERT.pytorch_pretrained_bert.writing import writing
+from BERT.pytorch_pretrained_bert.writing import write_all, writing
 from src.data_processing import SPLITS, TokenizedSplit
 from src.dump_journal import DumpJournal
 from src.evaluation import Predictions
@@ -113,7 +112,7 @@ class ResultWriter:
         if resumed:
             self._go_on(path, begins, self.start + end)
         else:
-            self.file.write(begins)
+            write_all(self.file, begins)
             self.file.truncate(self.start + end)
             self._write(CRC, np.array(zlib.crc32(text), CRC_TYPE).tobytes())
 
@@ -148,7 +147,7 @@ class ResultWriter:
     def _write(self, name: str, data: bytes, at: int = 0) -> None:
         """Write data into a tensor, from its byte `at` on."""
         self.file.seek(self.start + self.offsets[name] + at)
-        _write_all(self.file, data)
+        write_all(self.file, data)
 
     def read(self, name: str) -> np.ndarray:
         """A whole tensor as it was put."""
@@ -160,11 +159,6 @@ class ResultWriter:
         """Have all that was put on disk, and its sums."""
         self._write_sums()
         os.fsync(self.file.fileno())
-
-
-def _write_all(file: io.FileIO, data: bytes) -> None:
-    while data:
-        data = data[file.write(data):]
 
 
 def write_results(path: Path, splits: dict[str, TokenizedSplit], predictions: dict[str, Iterable[Predictions]],

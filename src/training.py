@@ -47,12 +47,12 @@ PAGES_KEPT_STEPS = 50   # steps after which the pages read of a teacher's result
 
 
 class Losses(NamedTuple):
-    """Batch means, and the number of correct predictions as a share (nan for regression)."""
-    total: Tensor
-    kd: Tensor
-    ce: Tensor
-    patience: Tensor
-    accuracy: Tensor
+    """Means over rows, and the share of correct predictions (nan for regression): tensors [], or numbers."""
+    total: Tensor | float
+    kd: Tensor | float
+    ce: Tensor | float
+    patience: Tensor | float
+    accuracy: Tensor | float
 
 
 @dataclass
@@ -241,7 +241,7 @@ class Trainer:
         """One update from a batch, in gradient_accumulation_steps parts; returns the losses' sums over its rows.
 
         Gradients are means over the processes, which need not have equally many of the rows: hence world_size."""
-        sums = torch.zeros(5, device=self.device)
+        sums = torch.zeros(len(Losses._fields), device=self.device)
         parts = np.array_split(rows, min(self.settings.gradient_accumulation_steps, len(rows)))
         for number, part in enumerate(parts, start=1):
             own, counted = own_rows(self.split.by_length(part))
@@ -260,10 +260,10 @@ class Trainer:
 
     def _log_means(self, epoch: int, step: int, progress: tqdm) -> None:
         self._check_finite()
-        means = dict(zip(('loss', 'kd', 'ce', 'patience', 'acc'), (self.sums / self.seen).tolist(), strict=True))
+        means = Losses(*(self.sums / self.seen).tolist())
         if is_main():
-            self.log.train_row(epoch, self.steps, step, means)
-        progress.set_postfix(loss=f'{means["loss"]:.4f}', **self._postfix(), refresh=False)
+            self.log.train_row(epoch, self.steps, step, means.accuracy, means[:-1])
+        progress.set_postfix(loss=f'{means.total:.4f}', **self._postfix(), refresh=False)
 
     def _check_finite(self) -> None:
         """RunError when a step since the last check had a loss or a gradient that is not finite.

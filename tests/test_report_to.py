@@ -276,5 +276,5 @@ def test_an_empty_cell_is_no_point(tmp_path):
     """The accuracy of regression."""
     with RunLog(tmp_path, ('tensorboard',)) as log:
         log.begin()
-        log.train_row(0, 1, 0, {'acc': float('nan'), 'loss': 1.5, 'kd': 0.0, 'ce': 1.5, 'patience': 0.0})
+        log.train_row(0, 1, 0, float('nan'), (1.5, 0.0, 1.5, 0.0))
     assert points_of_tensorboard(tmp_path).keys() == {'train/loss', 'train/kd_loss', 'train/ce_loss', 'train/AT_loss'}

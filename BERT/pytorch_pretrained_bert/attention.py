@@ -2,7 +2,6 @@
 
 Legend: A heads, D width of a head, M places of all groups, b examples, q queries and t keys an example of one group.
 """
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -18,24 +17,24 @@ def attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, num_hea
 
     first_only: the queries, and so the result, are those of each example's first token alone, [B * A, D]."""
     if query.is_cuda:
-        return torch.cat([_fused(group, mask, num_heads, dropout_prob) for group, mask in zip(
-            _groups(layout, num_heads, first_only, query, key, value), layout.masks(), strict=True)])
+        groups = zip(_parts(query, layout, num_heads, first_only), _parts(key, layout, num_heads),
+                     _parts(value, layout, num_heads), layout.masks(), strict=True)
+        return torch.cat([_fused(q, k, v, mask, num_heads, dropout_prob) for q, k, v, mask in groups])
     return _Attention.apply(query, key, value, layout, num_heads, first_only, dropped_steps(dropout_prob))
 
 
-def _groups(layout: Layout, num_heads: int, first_only: bool, of_queries: Tensor,
-            *of_keys: Tensor) -> Iterator[list[Tensor]]:
-    """The part [b * A, q or t, D] of each tensor that belongs to a group, for one group after the other."""
+def _parts(heads: Tensor, layout: Layout, num_heads: int, first_only: bool = False) -> list[Tensor]:
+    """The part [b * A, t, D] of head rows that belongs to each group; first_only: of head rows of first tokens, t = 1."""
+    parts = []
     for group in layout.groups:
         matrices = group.examples * num_heads
         start, tokens = (group.first_example, 1) if first_only else (group.start, group.tokens)
-        yield [of_queries.narrow(0, start * num_heads, matrices * tokens).view(matrices, tokens, -1)] + [
-            tensor.narrow(0, group.start * num_heads, matrices * group.tokens).view(matrices, group.tokens, -1)
-            for tensor in of_keys]
+        parts.append(heads.narrow(0, start * num_heads, matrices * tokens).view(matrices, tokens, -1))
+    return parts
 
 
-def _fused(group: list[Tensor], mask: Tensor | None, num_heads: int, dropout_prob: float) -> Tensor:
-    query, key, value = (part.unflatten(0, (-1, num_heads)) for part in group)
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, num_heads: int, dropout_prob: float) -> Tensor:
+    query, key, value = (part.unflatten(0, (-1, num_heads)) for part in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value, mask, dropout_prob).flatten(0, 2)
 
 
@@ -50,9 +49,10 @@ class _Attention(torch.autograd.Function):
         ctx.layout, ctx.num_heads, ctx.first_only = layout, num_heads, first_only
         ctx.scale, ctx.kept_scale = query.size(1) ** -0.5, STEPS / (STEPS - dropped)
         context, saved = torch.empty_like(query), []
-        groups = zip(_groups(layout, num_heads, first_only, query, key, value),
-                     _groups(layout, num_heads, first_only, context), layout.biases(num_heads, query.dtype), strict=True)
-        for (q, k, v), (out,), bias in groups:
+        groups = zip(_parts(query, layout, num_heads, first_only), _parts(key, layout, num_heads),
+                     _parts(value, layout, num_heads), _parts(context, layout, num_heads, first_only),
+                     layout.biases(num_heads, query.dtype), strict=True)
+        for q, k, v, out, bias in groups:
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=ctx.scale)                   # [b * A, q, t]
             precise = torch.promote_types(q.dtype, torch.float32)       # in bf16 softmax takes 2 to 3 times as long
             weights = scores.softmax(-1, precise).to(q.dtype)
@@ -67,11 +67,11 @@ class _Attention(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         query, key, value, *saved = ctx.saved_tensors
         grads = [torch.empty_like(tensor) for tensor in (query, key, value)]
-        groups = zip(_groups(ctx.layout, ctx.num_heads, ctx.first_only, query, key, value),
-                     _groups(ctx.layout, ctx.num_heads, ctx.first_only, grad.contiguous()),
-                     _groups(ctx.layout, ctx.num_heads, ctx.first_only, *grads), strict=True)
-        for number, ((q, k, v), (grad_out,), (grad_q, grad_k, grad_v)) in enumerate(groups):
-            weights, mask, kept = saved[3 * number:3 * number + 3]
+        of_queries = [_parts(tensor, ctx.layout, ctx.num_heads, ctx.first_only)
+                      for tensor in (query, grad.contiguous(), grads[0])]
+        of_keys = [_parts(tensor, ctx.layout, ctx.num_heads) for tensor in (key, value, *grads[1:])]
+        groups = zip(*of_queries, *of_keys, *(saved[part::3] for part in range(3)), strict=True)
+        for q, grad_out, grad_q, k, v, grad_k, grad_v, weights, mask, kept in groups:
             torch.baddbmm(grad_v, kept.transpose(1, 2), grad_out, beta=0, alpha=ctx.kept_scale, out=grad_v)
             grad_kept = torch.bmm(grad_out, v.transpose(1, 2))                                    # less kept_scale
             grad_weights = grad_kept if mask is None else grad_kept.mul_(mask)

@@ -65,7 +65,7 @@ def check_rank(state: dict[str, Tensor], rank: int | None, source: str | Path) -
     if stored is not None and stored != rank:
         words = f'of rank {rank}' if rank else 'whole ones'
         raise InputError(f'{source} has word embeddings of rank {stored}, the model {words}: such a file fits a model of '
-                         f'its own rank alone, which --embedding_rank {stored} makes')
+                         f'its own rank alone: a student of --embedding_rank {stored}')
 
 
 def with_rank(state: dict[str, Tensor], rank: int | None, source: str | Path) -> dict[str, Tensor]:

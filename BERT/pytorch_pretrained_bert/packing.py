@@ -146,13 +146,18 @@ def packed_layout(lengths: np.ndarray) -> Layout:
 
 
 def _alike(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(first, end) of runs of neighbours of which none is shorter than GROUP_RATIO of the longest."""
+    """(first, end) of runs of neighbours of which none is shorter than GROUP_RATIO of the first, the longest."""
     first = 0
-    for place in range(1, len(lengths) + 1):
-        run = lengths[first:place + 1]
-        if place == len(lengths) or run.min() < GROUP_RATIO * run.max():
-            yield first, place
-            first = place
+    while first < len(lengths):
+        end = first + np.count_nonzero(lengths[first:] >= GROUP_RATIO * lengths[first])
+        yield first, end
+        first = end
+
+
+def positions(lengths: np.ndarray) -> np.ndarray:
+    """The position in its example of each token of examples of lengths [B]: [3, 2] -> [0, 1, 2, 0, 1]."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def packed_batch(input_ids: np.ndarray, first_lengths: np.ndarray, lengths: np.ndarray) -> TokenBatch:
@@ -161,7 +166,7 @@ def packed_batch(input_ids: np.ndarray, first_lengths: np.ndarray, lengths: np.n
     input_ids: [n] ids of all examples, one after the other; lengths: [B] tokens of each;
     first_lengths: [B] tokens of each example's first segment, `[CLS] a [SEP]`."""
     layout = packed_layout(lengths)
-    position_ids = np.concatenate([np.arange(length) for length in lengths])
+    position_ids = positions(lengths)
     segment_ids = position_ids >= np.repeat(first_lengths, lengths)
     spare = (0, layout.num_rows - layout.num_tokens)
 

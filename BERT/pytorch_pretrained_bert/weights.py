@@ -28,6 +28,7 @@ ZIP_START = b'PK\x03\x04'
 OLD_MAGIC = 0x1950a86a20f9469cfc6c      # what the first pickle of torch.save's format before 1.6 holds
 TENSOR_TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16,
                 torch.int32, torch.int64, torch.bool)
+NAMES_TOLD = 6      # of tensors, in a message
 
 
 def _unmade(*_) -> None:
@@ -206,9 +207,9 @@ def load_weights(module: nn.Module, state: dict[str, Tensor], source: str | Path
                 parameter.copy_(state[name])
 
 
-def _listed(what: str, items: list[str], most: int = 6) -> list[str]:
+def _listed(what: str, items: list[str]) -> list[str]:
     """['3 tensors missing: a, b, c'] or, for no items, []."""
     if not items:
         return []
-    more = f' and {len(items) - most} more' if len(items) > most else ''
-    return [f'{len(items)} tensors {what}: {", ".join(items[:most])}{more}']
+    more = f' and {len(items) - NAMES_TOLD} more' if len(items) > NAMES_TOLD else ''
+    return [f'{len(items)} tensors {what}: {", ".join(items[:NAMES_TOLD])}{more}']

@@ -1,5 +1,6 @@
 """Writing files: each appears whole or not at all, and a good one stays until its successor is complete."""
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -113,8 +114,13 @@ def append(path: Path, data: bytes) -> None:
     with writing(path), open(path, 'ab', buffering=0) as file:
         before = os.fstat(file.fileno()).st_size
         try:
-            while data:                     # a disk that is nearly full takes a part
-                data = data[file.write(data):]
+            write_all(file, data)
         except OSError:
             file.truncate(before)
             raise
+
+
+def write_all(file: io.FileIO, data: bytes) -> None:
+    """Write data to an unbuffered file."""
+    while data:                             # a disk that is nearly full takes a part
+        data = data[file.write(data):]
