@@ -51,7 +51,7 @@ from src.argument_parser import TEACHER, Parser, parse
 from src.compare import CELLS_FAILED, KEEP_WEIGHTS, compare, source_marks
 from src.custom_tasks import task_of_flags, task_of_run
 from src.distributed import from_main, is_main, world_size
-from src.grid import BASES, COMMON, METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
+from src.grid import BASES, COMMON, METHODS, OF_SOME_METHODS, TEACHER_CHECKPOINTS, Grid, parse_axes, parse_fixed
 from src.nli_data_processing import TASKS, GlueTask, also_served, find_task
 from src.saved_runs import SavedRun, best_runs, finished_record, finished_runs, leaving_out_unreadable, load_run
 from src.stopping import Stopped
@@ -170,7 +170,7 @@ def compare_flags(parser: Parser) -> None:
     add = parser.add_argument
     tasks_flags(parser)
     add('--methods', type=METHOD_NAMES, default=tuple(METHODS), help=f'of {",".join(METHODS)} (all)')
-    add('--base', choices=BASES, default='pkd', help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
+    add('--base', choices=BASES, help='what sps_no_shuffle, sps, ptp and sps+ptp learn by (pkd)')
     add('--layers', type=COUNTS, default=(1, 2, 3), help='stored layers of students (1,2,3)')
     add('--seeds', type=SEEDS, default=(1, 2, 3), help='(1,2,3)')
     add('--grid', nargs='+', action='extend', default=[], metavar='NAME=VALUE,VALUE', help='flags with several values')
@@ -179,8 +179,8 @@ def compare_flags(parser: Parser) -> None:
         help='settings of src/recommended_settings.py where --grid and --set have none')
     add('--bert_model', default='bert_base_uncased', help='pretrained checkpoint, as of NLI_KD_training.py')
     add('--teacher_layers', type=whole_number(1), help="the teacher's layers; all of the checkpoint's")
-    add('--teacher_seed', type=whole_number(0), default=1, help='(1)')
-    add('--teacher_checkpoint', choices=TEACHER_CHECKPOINTS, default='acc',
+    add('--teacher_seed', type=whole_number(0), help='(1)')
+    add('--teacher_checkpoint', choices=TEACHER_CHECKPOINTS,
         help="the teacher's state that teaches: best dev metric, lowest dev loss, last step (acc)")
     add('--teacher_folds', type=whole_number(2),
         help="PTP's labels from so many further teachers, each row's from the one that has not learnt it")
@@ -206,12 +206,12 @@ def run_comparison(args: argparse.Namespace, _) -> None:
 def make_grid(args: argparse.Namespace) -> Grid:
     """The comparison that the flags name, its data and checkpoint found."""
     common = {name: getattr(args, name) for name in COMMON if getattr(args, name) is not None}
-    names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'base', 'teacher_seed', 'teacher_checkpoint',
-             'teacher_folds', 'recommended')
+    given = {name: getattr(args, name) for name in OF_SOME_METHODS if getattr(args, name) is not None}
+    names = ('tasks', 'methods', 'layers', 'seeds', 'bert_model', 'recommended')
     config = BertConfig.from_json_file(config_file(checkpoint_folder(args.bert_model)))
     depth = config.num_hidden_layers
-    return Grid(**{name: getattr(args, name) for name in names}, checkpoint_layers=depth, max_rank=config.max_embedding_rank,
-                teacher_layers=args.teacher_layers or depth, common=common, fixed=parse_fixed(args.set),
+    return Grid(**{name: getattr(args, name) for name in names} | {'teacher_layers': depth} | given, given=tuple(given),
+                checkpoint_layers=depth, max_rank=config.max_embedding_rank, common=common, fixed=parse_fixed(args.set),
                 axes=parse_axes(args.grid), marks=source_marks(args.tasks, args.bert_model))
 
 

@@ -32,7 +32,7 @@ from src.nli_data_processing import find_task, task_folder  # noqa: E402
 from src.plots import plot_demo  # noqa: E402
 from src.preparation import Setup, set_up  # noqa: E402
 from src.run_log import read_run  # noqa: E402
-from src.runs import input_marks, model_name  # noqa: E402
+from src.runs import find_inputs, input_marks, ptp_prefix  # noqa: E402
 from src.speed import sentences_a_second  # noqa: E402
 from src.stage_runner import run_child  # noqa: E402
 from src.summary import markdown  # noqa: E402
@@ -113,7 +113,7 @@ def pretrain(flags: list[str]) -> Path:
     """PTP.py likewise; returns the encoder file that starts the student."""
     args = parse(PTP_SCRIPT, '', flags)
     folder = PTP.run_folder(args, find_task(args.task))
-    name = f'PTP.{model_name(args, args.student_hidden_layers)}'
+    name = ptp_prefix(args, args.student_hidden_layers)
     _run_once(PTP_SCRIPT, flags, args, folder / name)
     return folder / f'{name}.encoder.pkl'
 
@@ -130,7 +130,8 @@ def _inputs(args: argparse.Namespace) -> dict:
     task = find_task(args.task)
     teacher = None if args.train_type == 'ft' and 'PTP_seed' not in args else open_teacher(args, task, states=False)
     setup = set_up(args)
-    return input_marks(args, setup, task, _split(args, setup, 'train'), _split(args, setup, 'dev'), teacher)
+    inputs = find_inputs(args, task, setup)
+    return input_marks(args, inputs, task, _split(args, setup, 'train'), _split(args, setup, 'dev'), teacher)
 
 
 def _split(args: argparse.Namespace, setup: Setup, name: str) -> TokenizedSplit:

@@ -712,6 +712,15 @@ def test_one_compare_at_a_time(again, calls):
     assert outcome.code == 2 and 'another process is at work' in outcome.err
 
 
+@pytest.mark.parametrize('flag', [
+    ('--base', 'kd'), ('--base', 'pkd'), ('--teacher_seed', 1), ('--teacher_checkpoint', 'acc'), ('--teacher_layers', 2),
+    ('--teacher_folds', 3)], ids=str)
+def test_flags_that_no_method_heeds_are_refused(workspace, calls, flag):
+    outcome = compare_ft(workspace, *flag)
+    assert outcome.code == 2 and calls == [] and outcome.out == ''
+    assert f'error: {flag[0]} {flag[1]} has no effect on any of --methods ft: it is for ' in outcome.err
+
+
 @pytest.mark.parametrize('flags, said', [
     (('--tasks', 'nonsense'), 'CoLA, SST-2, MRPC'), (('--tasks', 'RTE'), 'RTE'),
     (('--methods', 'pkd,tkd'), 'sps_no_shuffle'), (('--layers', '0'), '--layers'),

@@ -12,6 +12,7 @@ from NLI_KD_training import make_objective, patience_match
 from src.argument_parser import TRAIN, parse
 from src.KD_loss import chosen_patience_layers, distillation_loss, patience_layers, patience_loss, task_loss
 from src.modeling import wiring
+from src.runs import student_config
 
 
 def softmax(scores):
@@ -274,7 +275,7 @@ def test_a_batch_learns_from_its_rows_by_the_flags(match, normalized):
     (['--model_type=SPS', '--student_hidden_layers=6', '--fc_layer_idx=1,10'], ([1, 10], [2, 5])),
     (['--student_hidden_layers=3', '--fc_layer_idx=0,11'], ([0, 11], [0, 1]))], ids=str)
 def test_the_script_matches_by_the_table(flags, expected):
-    setup = SimpleNamespace(config=BertConfig(99, 8, 12, 1, 8))
+    args = parse(TRAIN, '', ['--train_type=pkd', *flags])
     teacher = SimpleNamespace(arrays={'train.feature_maps': np.zeros((1, 12, 8), np.float16)})
-    found = patience_match(parse(TRAIN, '', ['--train_type=pkd', *flags]), setup, teacher)
+    found = patience_match(args, student_config(args, BertConfig(99, 8, 12, 1, 8)), teacher)
     assert found == (expected if expected[0] else None)
