@@ -135,7 +135,8 @@ RESULTS = sorted(path.name for path in (ROOT / 'docs' / 'results').glob('*.csv')
 
 
 def test_there_are_results():
-    names = ('mrpc', 'rte', 'sst2', 'ranks', 'search', 'starts', 'depth', 'thresholds', 'folds', 'teacher')
+    names = ('mrpc', 'rte', 'sst2', 'ranks', 'search', 'starts', 'depth', 'thresholds', 'folds', 'labels',
+             'teacher')
     assert {f'{name}.csv' for name in names} <= {*RESULTS}
 
 
