@@ -88,17 +88,19 @@ def _has_files(name: str) -> bool:
     return all((folder / f'{split}.tsv').is_file() for split in ('train', 'dev', 'test'))
 
 
-def _call(script: str, *flags: str, state: Path | None = None) -> None:
-    """Run a script; state: what it leaves when it is stopped, to go on from. Where it fails the demo ends, with its code."""
-    # Not always: --resume refuses a finished run that was made otherwise, which is to be made anew here
-    goes_on = state is not None and state.is_file()
-    flags = (*flags, *(['--resume'] if goes_on else []))
-    print('$ python', script, *flags, flush=True)
-    code = run_child([sys.executable, str(envs.PROJECT_FOLDER / script), *flags], dict(os.environ))
+def _call(script: str, *flags: str, stopped: bool = False) -> None:
+    """Run a script; stopped: it goes on from where it was, or, where that was made otherwise, starts anew. Where it fails
+    the demo ends, with its code."""
+    code = _run(script, *flags, '--resume') if stopped else None
+    if code in (None, 2):
+        code = _run(script, *flags)
     if code:
-        if goes_on and code == 2:
-            print(f'if it cannot go on from {state}: remove that file, and this stage starts anew', file=sys.stderr)
         sys.exit(code)
+
+
+def _run(script: str, *flags: str) -> int:
+    print('$ python', script, *flags, flush=True)
+    return run_child([sys.executable, str(envs.PROJECT_FOLDER / script), *flags], dict(os.environ))
 
 
 def train(flags: list[str]) -> Path:
@@ -123,7 +125,7 @@ def _run_once(script: str, flags: list[str], args: argparse.Namespace, folder: P
     if run and run['arguments'] == recorded_arguments(args) and run['inputs'] == _inputs(args):
         print(f'done before: {script} in {folder}')
         return
-    _call(script, *flags, state=folder / STATE_FILE)
+    _call(script, *flags, stopped=(folder / STATE_FILE).is_file())
 
 
 def _inputs(args: argparse.Namespace) -> dict:
@@ -153,7 +155,7 @@ def save_teacher_outputs(flags: list[str]) -> None:
             return
     # Nothing is left to the script's constants, which may have been edited.
     _call(TEACHER, *flags, '--encoder_checkpoint', str(encoder), '--cls_checkpoint', str(classifier), '--all_layers', 'True',
-          state=DumpJournal(path).file)
+          stopped=DumpJournal(path).unfinished())
 
 
 def report(task, runs: dict[str, Path]) -> None:

@@ -315,7 +315,8 @@ def layer_problems(args: argparse.Namespace, layers: int) -> list[str]:
 def _train_type_problems(args: argparse.Namespace, values: dict[str, Any]) -> list[str]:
     kind = values.get('train_type')
     if 'PTP_seed' in args:
-        return [f'--train_type {kind}: PTP learns from labels alone, so it must be ft'] if kind != 'ft' else []
+        other = kind in DEFAULT_EPOCHS and kind != 'ft'
+        return [f'--train_type {kind}: PTP learns from labels alone, so it must be ft'] if other else []
     return [f'--{flag.dest} has no effect with --train_type {kind}, only with {" or ".join(flag.train_types)}'
             for flag in FLAGS if kind in DEFAULT_EPOCHS and kind not in flag.train_types
             and flag.dest in args.given and flag.dest in values]

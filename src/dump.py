@@ -64,8 +64,8 @@ def _rows_to_resume(args: argparse.Namespace, journal: DumpJournal) -> dict[str,
     """The rows of each split that the dump of a journal need not compute again. InputError as of state_to_resume."""
     if not args.resume:
         if journal.unfinished():
-            logger.warning('warning: a dump into %s that was stopped is made from the start; with --resume it would have '
-                           'gone on', journal.path)
+            logger.warning('warning: a dump into %s that was stopped is made from the start; --resume goes on with one that '
+                           'was made the same way', journal.path)
         return {}
     found = journal.read()
     if found is None:

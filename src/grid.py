@@ -174,7 +174,9 @@ def check_grid(grid: Grid) -> None:
 
 def _without_effect(grid: Grid, methods: list[str]) -> list[str]:
     """Problems of settings and given flags that change nothing in any of these methods, which are those that have cells."""
-    told = f'has no effect on any of --methods {",".join(grid.methods)}'
+    if not methods:                # which is told by itself
+        return []
+    told = f'has no effect on any of --methods {",".join(methods)}'
     problems = [f'{".".join(address)} {told}' for address in (*grid.fixed, *grid.axes)
                 if not any(has_effect(address, METHODS[method], train_type(grid, method)) for method in methods)]
     for name in grid.given:

@@ -38,7 +38,7 @@ def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:
     check_kinds(run.folder, run.record, {
         'parameters': int, 'seed': int, 'inputs': dict, 'versions': dict, 'arguments.train_type': str, **also,
         'arguments.load_model': (str, NoneType), 'arguments.teacher_hidden_layers': int,
-        f'{chooser}_saved.global_step': int,
+        f'{chooser}_{"saved" if run.was_chosen else "last"}.global_step': int,
         **{f'{scores}.{key}': (int, float) for scores in (f'{chooser}_saved', 'dev_saved')
            for key in run.record['dev_saved']}})
     if run.args.train_type not in LEARNT_FROM:
@@ -112,7 +112,7 @@ def _scores(run: SavedRun) -> str:
     also = [f'On the dev set of {task}: ' + ', '.join(f'{key} {value:.4f}' for key, value in found.items()) + '.'
             for task, found in record.get('dev_also', {}).items()]
     chooser = chosen_by(record)
-    step = record[f'{chooser}_saved']['global_step']
+    step = record[f'{chooser}_{"saved" if run.was_chosen else "last"}']['global_step']
     if run.was_chosen:
         told = (f'The state at step {step} was chosen by its score on {chooser}'
                 + (', which flatters the score there.' if chooser == 'dev' else '; dev had no part in it.'))

@@ -1,8 +1,8 @@
-"""Teacher results as the earlier published code pickled them: read without running anything, and checked against rows.
+"""Teacher results as Pea-KD's earlier published code pickled them: read without running anything, and checked against rows.
 
 Such a file is one pickle of nested dictionaries, lists, NumPy arrays and torch tensors: for each split S `S` (pred_logit
-[N, C], pooled_feature_maps [N, H], feature_maps: per layer [N, H], loss, acc), `S_labels`, `S_pred_answers`, and, in
-Pea-KD's, `S_input_ids`, `S_input_mask` and `S_segment_ids` [N, T]. scripts/import_teacher_outputs.py makes a result file
+[N, C], pooled_feature_maps [N, H], feature_maps: per layer [N, H], loss, acc), `S_labels`, `S_pred_answers`, and
+`S_input_ids`, `S_input_mask` and `S_segment_ids` [N, T]. scripts/import_teacher_outputs.py makes a result file
 of it.
 
 Legend: N rows, C classes, H hidden, K teacher layers, T tokens.

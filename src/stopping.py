@@ -34,7 +34,8 @@ def stop_signals() -> Iterator[None]:
     before. Of several processes it has none: Slurm and torchrun both pass one on, and torchrun kills what has not ended
     after 30 seconds.
 
-    A signal that this process was started to ignore (nohup, a shell's background) stays ignored."""
+    After a signal this holds beyond the context, until a later one. A signal that this process was started to ignore (nohup,
+    a shell's background) stays ignored."""
     if threading.current_thread() is not threading.main_thread():      # where Python allows no handlers
         yield
         return

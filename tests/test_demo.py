@@ -92,16 +92,17 @@ def test_a_stage_that_was_stopped_goes_on(demo, monkeypatch):
     assert [(folder / name).read_bytes() for name in ('train_log.txt', 'BERT.encoder_acc.pkl')] == before
 
 
-def test_what_a_stage_cannot_go_on_from_is_named(demo, tmp_path, monkeypatch, capsys):
-    """And a stage that has ended, or not begun, is not asked to go on: made otherwise, it would be refused."""
+def test_a_stage_that_cannot_go_on_starts_anew(demo, tmp_path, monkeypatch):
+    """And one that has ended, or not begun, is not asked to go on: made otherwise, it would be refused."""
     workspace, called = demo[0].copy(tmp_path / 'workspace'), []
-    journal = workspace.result_file(6).with_name(f'.{workspace.result_file(6).name}.journal')
-    monkeypatch.setattr(demo_script, 'run_child', lambda command, environment: called.append(command) or 2)
+    path = workspace.result_file(6)
+    monkeypatch.setattr(demo_script, 'run_child', lambda command, environment: called.append(command[-1]) or 2)
     teacher = ['--task', 'MRPC', '--bert_model', 'minilm-l6', '--teacher_hidden_layers', '6', '--max_seq_length', '20']
     with workspace.active():
-        for resumes in (False, True):
-            if resumes:
-                journal.touch()
+        for resumes in (False, False, True):
             with pytest.raises(SystemExit, match='2'):
                 demo_script.save_teacher_outputs(teacher)
-            assert (called[-1][-1] == '--resume') == resumes == (str(journal) in capsys.readouterr().err)
+            assert [last == '--resume' for last in called] == ([True, False] if resumes else [False])
+            called.clear()
+            path.with_name(f'.{path.name}.part' if (path.with_name(f'.{path.name}.journal')).exists() else
+                           f'.{path.name}.journal').touch()            # neither is enough to go on from by itself

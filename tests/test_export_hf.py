@@ -276,20 +276,22 @@ def test_what_the_card_tells(runs, exported, task, words):
 
 @pytest.mark.parametrize('criterion, told', [
     ('_acc', 'was chosen by its score on dev, which flatters'), ('_loss', 'was chosen by its score on dev, which flatters'),
-    ('', 'It is the state after the last step, ')])
+    ('', 'It is the state after the last step, {}.')])
 def test_the_card_says_chosen_of_no_other_state(runs, tmp_path, criterion, told):
     """Of the last one, which is the best here too, only where it was saved as the best."""
     workspace = runs.copy(tmp_path / 'workspace')
     folder = workspace.folder / 'MRPC'
     record = json.loads((folder / 'run.json').read_text())
     assert record['dev_saved']['global_step'] == record['dev_last']['global_step'] == record['dev_best']['global_step']
+    record['dev_last']['global_step'] += 1
+    (folder / 'run.json').write_text(json.dumps(record))
     pair = [path.rename(tmp_path / path.name) for path in checkpoint_files(folder, 'BERT', '_acc')]
     for path in folder.glob('BERT.*.pkl'):
         path.unlink()
     for path, name in zip(pair, checkpoint_files(folder, 'BERT', criterion), strict=True):
         path.rename(name)
     text = (export(workspace, 'MRPC', tmp_path / 'out') / 'README.md').read_text()
-    assert told in text and ('chosen' in text) == ('chosen' in told)
+    assert told.format(record['dev_last']['global_step']) in text and ('chosen' in text) == ('chosen' in told)
 
 
 @pytest.mark.parametrize('change', [{'dev_also': []}, {'arguments': {'train_type': 'x'}}, {'teacher': 'x'},

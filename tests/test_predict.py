@@ -12,7 +12,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conftest import ROOT, own_tables
 from scipy.special import softmax
 from test_custom_tasks import SCORED, SINGLE, write_own
@@ -108,7 +107,6 @@ def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
         assert words in workspace.call(*call).err
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
 def test_a_run_made_in_fp16_computes_in_fp32_without_cuda(runs, tmp_path):
     workspace = runs.copy(tmp_path / 'workspace')
     path = workspace.teacher_folder() / 'run.json'

@@ -146,7 +146,7 @@ def packed_layout(lengths: np.ndarray) -> Layout:
 
 
 def _alike(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(first, end) of runs of neighbours of which none is shorter than GROUP_RATIO of the first, the longest."""
+    """(first, end) of runs of neighbours of which none is shorter than GROUP_RATIO of the first, if that is the longest."""
     first = 0
     while first < len(lengths):
         end = first + np.count_nonzero(lengths[first:] >= GROUP_RATIO * lengths[first])
