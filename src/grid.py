@@ -166,10 +166,11 @@ def check_grid(grid: Grid) -> None:
     problems += _ranks_too_high(grid)
     problems += _too_deep(grid, cells) if cells else [
         f'--methods {",".join(grid.methods)} on {",".join(grid.tasks)}: {no_meaning}']
+    told = [f'left out: {", ".join(left_out)}; {no_meaning}'] if left_out and cells else []
     if problems:
-        raise InputError('; '.join(problems))
-    if left_out:
-        logger.info('left out: %s; %s', ', '.join(left_out), no_meaning)
+        raise InputError('; '.join(problems + told))
+    for line in told:
+        logger.info(line)
 
 
 def _without_effect(grid: Grid, methods: list[str]) -> list[str]:

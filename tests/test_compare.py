@@ -171,8 +171,10 @@ def test_ptp_is_left_out_where_it_has_no_meaning(caplog):
         check_grid(mixed)
     [message] = [record.message for record in caplog.records]
     assert message.startswith('left out: ptp on STS-B, sps+ptp on STS-B; PTP needs predictions that are right or wrong')
-    with pytest.raises(InputError, match='--methods ptp on STS-B: PTP needs predictions'):
-        check_grid(grid(tasks=('STS-B',), methods=('ptp',)))
+    with pytest.raises(InputError, match='^--methods ptp on STS-B: PTP needs predictions'):
+        check_grid(grid(tasks=('STS-B',), methods=('ptp',), teacher_folds=3, given=('teacher_folds',)))
+    with pytest.raises(InputError, match='--methods pkd: it is for ptp, sps.ptp; left out: ptp on STS-B; PTP needs'):
+        check_grid(grid(tasks=('STS-B',), methods=('pkd', 'ptp'), teacher_folds=3, given=('teacher_folds',)))
     with pytest.raises(InputError, match='ptp.learning_rate has no effect'):
         check_grid(grid(tasks=('STS-B',), methods=('pkd', 'ptp'), fixed=parse_fixed(['ptp.learning_rate=1e-5'])))
 
