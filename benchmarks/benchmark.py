@@ -19,20 +19,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.contenders import HF, PART, SHAPES, Ours, Published, mrpc_train  # noqa: E402
-from benchmarks.pipeline import benchmark_pipeline  # noqa: E402
-from benchmarks.scale import benchmark_scale  # noqa: E402
-from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
-from BERT.pytorch_pretrained_bert.linear import has_onednn  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.data_processing import TokenizedSplit  # noqa: E402
-from src.KD_loss import patience_layers  # noqa: E402
-from src.training import Objective  # noqa: E402
-from src.utils import keep_freed_memory, run_script  # noqa: E402
+from benchmarks.contenders import HF, PART, SHAPES, Ours, Published, mrpc_train
+from benchmarks.pipeline import benchmark_pipeline
+from benchmarks.scale import benchmark_scale
+from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.linear import has_onednn
+from src.argument_parser import Parser
+from src.data_processing import TokenizedSplit
+from src.KD_loss import patience_layers
+from src.training import Objective
+from src.utils import keep_freed_memory, run_script
 
 
 def turns(contenders: dict[str, Callable[[np.ndarray], None]], batches: list[np.ndarray],

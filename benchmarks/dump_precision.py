@@ -14,23 +14,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+from torch import Tensor
 
-import NLI_KD_training  # noqa: E402
-import save_teacher_outputs  # noqa: E402
-from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import weights_file  # noqa: E402
-from src.argument_parser import TEACHER, parse  # noqa: E402
-from src.data_processing import load_split  # noqa: E402
-from src.evaluation import predict  # noqa: E402
-from src.KD_loss import patience_layers, patience_loss  # noqa: E402
-from src.modeling import SequenceClassifier, load_encoder, wiring  # noqa: E402
-from src.nli_data_processing import find_task  # noqa: E402
-from src.preparation import set_up  # noqa: E402
-from src.run_log import read_run  # noqa: E402
-from src.teacher_outputs import TENSORS  # noqa: E402
-from src.utils import run_script  # noqa: E402
+import NLI_KD_training
+import save_teacher_outputs
+from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.file_utils import weights_file
+from src.argument_parser import TEACHER, parse
+from src.data_processing import load_split
+from src.evaluation import predict
+from src.KD_loss import patience_layers, patience_loss
+from src.modeling import SequenceClassifier, load_encoder, wiring
+from src.nli_data_processing import find_task
+from src.preparation import set_up
+from src.run_log import read_run
+from src.teacher_outputs import TENSORS
+from src.utils import run_script
 
 STUDENT_LAYERS = 3
 TYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}

@@ -16,20 +16,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tensorly  # noqa: E402
-import torch  # noqa: E402
-from tensorly.decomposition import tensor_train_matrix  # noqa: E402
-from tensorly.tenalg import svd_interface  # noqa: E402
-from torch import Tensor  # noqa: E402
+import tensorly
+import torch
+from tensorly.decomposition import tensor_train_matrix
+from tensorly.tenalg import svd_interface
+from torch import Tensor
 
-from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
-from BERT.pytorch_pretrained_bert.factored import WHOLE, factorise  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder, config_file, weights_file  # noqa: E402
-from BERT.pytorch_pretrained_bert.weights import read_state_dict  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.checkpoints import checkpoint_files, save_model  # noqa: E402
-from src.modeling import SequenceClassifier, count_parameters  # noqa: E402
-from src.utils import run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig
+from BERT.pytorch_pretrained_bert.factored import WHOLE, factorise
+from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder, config_file, weights_file
+from BERT.pytorch_pretrained_bert.weights import read_state_dict
+from src.argument_parser import Parser
+from src.checkpoints import checkpoint_files, save_model
+from src.modeling import SequenceClassifier, count_parameters
+from src.utils import run_script
 
 
 def error(matrix: Tensor, near: Tensor) -> float:

@@ -22,22 +22,22 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import pandas as pd
+import torch
 
-from benchmarks.benchmark import turns  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
-from BERT.pytorch_pretrained_bert.inference import packed_for_inference  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.checkpoints import best_saved  # noqa: E402
-from src.data_processing import TokenizedSplit  # noqa: E402
-from src.evaluation import logits_in_batches, task_scores  # noqa: E402
-from src.modeling import count_parameters  # noqa: E402
-from src.onnx_files import OnnxClassifier, onnx_model, package, write_onnx  # noqa: E402
-from src.saved_runs import SavedRun, load_run  # noqa: E402
-from src.summary import markdown  # noqa: E402
-from src.utils import PRECISIONS, autocast, run_script  # noqa: E402
+from benchmarks.benchmark import turns
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
+from BERT.pytorch_pretrained_bert.inference import packed_for_inference
+from src.argument_parser import Parser
+from src.checkpoints import best_saved
+from src.data_processing import TokenizedSplit
+from src.evaluation import logits_in_batches, task_scores
+from src.modeling import count_parameters
+from src.onnx_files import OnnxClassifier, onnx_model, package, write_onnx
+from src.saved_runs import SavedRun, load_run
+from src.summary import markdown
+from src.utils import PRECISIONS, autocast, run_script
 
 ROWS, BATCH, WARM_UP, TURNS = 1024, 32, 2, 9
 

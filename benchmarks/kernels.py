@@ -15,18 +15,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-from BERT.pytorch_pretrained_bert.attention import attention  # noqa: E402
-from BERT.pytorch_pretrained_bert.dropout import dropout  # noqa: E402
-from BERT.pytorch_pretrained_bert.inference import PackedLinear  # noqa: E402
-from BERT.pytorch_pretrained_bert.linear import Linear  # noqa: E402
-from BERT.pytorch_pretrained_bert.packing import packed_layout  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.utils import keep_freed_memory, run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert.attention import attention
+from BERT.pytorch_pretrained_bert.dropout import dropout
+from BERT.pytorch_pretrained_bert.inference import PackedLinear
+from BERT.pytorch_pretrained_bert.linear import Linear
+from BERT.pytorch_pretrained_bert.packing import packed_layout
+from src.argument_parser import Parser
+from src.utils import keep_freed_memory, run_script
 
 ROWS, HEADS, WIDTH, COPIES = 1792, 12, 64, 8      # of bert-base; inputs are taken in turn from so many copies
 WARM_UP, CALLS = 3, 24

@@ -20,20 +20,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn.functional import cross_entropy  # noqa: E402
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-import envs  # noqa: E402
-from benchmarks.contenders import MAX_SEQ_LENGTH, PART, Published, padded  # noqa: E402
-from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.data_processing import SPLITS, TokenizedSplit, load_split  # noqa: E402
-from src.KD_loss import distillation_loss, patience_layers, patience_loss  # noqa: E402
-from src.nli_data_processing import PTP_CLASSES, find_task  # noqa: E402
-from src.utils import keep_freed_memory, run_script  # noqa: E402
+import envs
+from benchmarks.contenders import MAX_SEQ_LENGTH, PART, Published, padded
+from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import checkpoint_folder
+from src.argument_parser import Parser
+from src.data_processing import SPLITS, TokenizedSplit, load_split
+from src.KD_loss import distillation_loss, patience_layers, patience_loss
+from src.nli_data_processing import PTP_CLASSES, find_task
+from src.utils import keep_freed_memory, run_script
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, EPOCHS, EVAL_EVERY, BATCH = 'minilm-l6', 6, 3, 2, 10, 32
 WARM_UP, TIMED = 2, 24   # steps of the published code

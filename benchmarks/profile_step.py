@@ -15,13 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch.profiler import ProfilerActivity, profile  # noqa: E402
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.contenders import HF, SHAPES, Ours, Published, mrpc_train  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.utils import keep_freed_memory, run_script  # noqa: E402
+from benchmarks.contenders import HF, SHAPES, Ours, Published, mrpc_train
+from src.argument_parser import Parser
+from src.utils import keep_freed_memory, run_script
 
 # Kind of work -> parts of the names of operators; the first kind that fits is taken.
 KINDS = {

@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+import numpy as np
+import torch
 
-from BERT.pytorch_pretrained_bert import BertConfig, BertModel  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.utils import run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig, BertModel
+from src.argument_parser import Parser
+from src.utils import run_script
 
 FEW, MANY, DEV_ROWS, STEPS, BATCH, LAYERS = 20_000, 400_000, 400, 800, 32, 6
 SYLLABLES = [a + b for a in ('b', 'd', 'f', 'k', 'l', 'm', 'n', 'p', 'r', 's', 't', 'v') for b in 'aeiou']

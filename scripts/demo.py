@@ -15,30 +15,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pandas as pd  # noqa: E402
+import pandas as pd
 
-import envs  # noqa: E402
-import NLI_KD_training  # noqa: E402
-import PTP  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import PTP as PTP_SCRIPT  # noqa: E402
-from src.argument_parser import TEACHER, TRAIN, Parser, parse, recorded_arguments  # noqa: E402
-from src.checkpoints import best_saved  # noqa: E402
-from src.data_processing import TokenizedSplit, load_split  # noqa: E402
-from src.dump_journal import DumpJournal  # noqa: E402
-from src.earlier_runs import open_teacher, teacher_marks  # noqa: E402
-from src.nli_data_processing import find_task, task_folder  # noqa: E402
-from src.plots import plot_demo  # noqa: E402
-from src.preparation import Setup, set_up  # noqa: E402
-from src.run_log import read_run  # noqa: E402
-from src.runs import find_inputs, input_marks, ptp_prefix  # noqa: E402
-from src.speed import sentences_a_second  # noqa: E402
-from src.stage_runner import run_child  # noqa: E402
-from src.summary import markdown  # noqa: E402
-from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file, teacher_folder  # noqa: E402
-from src.training_state import STATE_FILE  # noqa: E402
-from src.utils import run_script  # noqa: E402
+import envs
+import NLI_KD_training
+import PTP
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.argument_parser import PTP as PTP_SCRIPT
+from src.argument_parser import TEACHER, TRAIN, Parser, parse, recorded_arguments
+from src.checkpoints import best_saved
+from src.data_processing import TokenizedSplit, load_split
+from src.dump_journal import DumpJournal
+from src.earlier_runs import open_teacher, teacher_marks
+from src.nli_data_processing import find_task, task_folder
+from src.plots import plot_demo
+from src.preparation import Setup, set_up
+from src.run_log import read_run
+from src.runs import find_inputs, input_marks, ptp_prefix
+from src.speed import sentences_a_second
+from src.stage_runner import run_child
+from src.summary import markdown
+from src.teacher_outputs import TeacherOutputs, confidence_and_correct, result_file, teacher_folder
+from src.training_state import STATE_FILE
+from src.utils import run_script
 
 CHECKPOINT, LAYERS, STUDENT_LAYERS, SEED = 'minilm-l6', 6, 3, 1
 KEEP_BEST = ['--saving_criterion_acc=-1', '--saving_criterion_loss', '100']

@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_folder  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.hugging_face import write_model  # noqa: E402
-from src.model_card import model_card  # noqa: E402
-from src.saved_runs import load_run  # noqa: E402
-from src.utils import run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
+from BERT.pytorch_pretrained_bert.writing import replace_folder
+from src.argument_parser import Parser
+from src.hugging_face import write_model
+from src.model_card import model_card
+from src.saved_runs import load_run
+from src.utils import run_script
 
 
 def main(argv: list[str] | None = None) -> None:

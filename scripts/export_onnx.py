@@ -23,16 +23,16 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import numpy as np  # noqa: E402
+import numpy as np
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.data_processing import TokenizedSplit  # noqa: E402
-from src.evaluation import predict_logits, task_scores  # noqa: E402
-from src.onnx_files import OPSET, OPSETS, OnnxClassifier, onnx_model, package, write_onnx  # noqa: E402
-from src.saved_runs import SavedRun, load_run  # noqa: E402
-from src.utils import RunError, run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
+from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.argument_parser import Parser
+from src.data_processing import TokenizedSplit
+from src.evaluation import predict_logits, task_scores
+from src.onnx_files import OPSET, OPSETS, OnnxClassifier, onnx_model, package, write_onnx
+from src.saved_runs import SavedRun, load_run
+from src.utils import RunError, run_script
 
 ROWS, BATCHES = 64, (1, 5, 64)      # rows that are compared, of all lengths; the sizes of batches they are computed in
 TOLERANCE = 1e-3                    # of a logit in fp32: rounding gives 1e-5, a wrong graph 1e-1

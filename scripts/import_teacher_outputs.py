@@ -12,17 +12,17 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of  # noqa: E402
-from save_teacher_outputs import scorer  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.custom_tasks import task_of_flags  # noqa: E402
-from src.data_processing import SPLITS, load_split  # noqa: E402
-from src.nli_data_processing import find_task  # noqa: E402
-from src.preparation import set_up  # noqa: E402
-from src.published_results import PublishedSplit, read_published  # noqa: E402
-from src.run_lock import only_writer  # noqa: E402
-from src.teacher_outputs import result_file, write_results  # noqa: E402
-from src.utils import run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of
+from save_teacher_outputs import scorer
+from src.argument_parser import Parser
+from src.custom_tasks import task_of_flags
+from src.data_processing import SPLITS, load_split
+from src.nli_data_processing import find_task
+from src.preparation import set_up
+from src.published_results import PublishedSplit, read_published
+from src.run_lock import only_writer
+from src.teacher_outputs import result_file, write_results
+from src.utils import run_script
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -21,23 +21,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch  # noqa: E402
+import torch
 
-import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.attention_maps import attention_maps, both_passes  # noqa: E402
-from src.custom_tasks import task_of_flags  # noqa: E402
-from src.data_processing import TokenizedSplit, tokenize_examples  # noqa: E402
-from src.earlier_runs import open_teacher  # noqa: E402
-from src.nli_data_processing import GlueTask, InputExample, ptp_thresholds  # noqa: E402
-from src.plots import plot_agreement, plot_attention, plot_confidence, plot_costs, plot_curves, plot_scores  # noqa: E402
-from src.saved_runs import SavedRun, load_run  # noqa: E402
-from src.summary import KINDS as SCORES  # noqa: E402
-from src.summary import make_summaries  # noqa: E402
-from src.summary import panels as panels_of  # noqa: E402
-from src.teacher_outputs import TeacherOutputs, confidence, confidence_and_correct  # noqa: E402
-from src.utils import run_script  # noqa: E402
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
+from src.argument_parser import Parser
+from src.attention_maps import attention_maps, both_passes
+from src.custom_tasks import task_of_flags
+from src.data_processing import TokenizedSplit, tokenize_examples
+from src.earlier_runs import open_teacher
+from src.nli_data_processing import GlueTask, InputExample, ptp_thresholds
+from src.plots import plot_agreement, plot_attention, plot_confidence, plot_costs, plot_curves, plot_scores
+from src.saved_runs import SavedRun, load_run
+from src.summary import KINDS as SCORES
+from src.summary import make_summaries
+from src.summary import panels as panels_of
+from src.teacher_outputs import TeacherOutputs, confidence, confidence_and_correct
+from src.utils import run_script
 
 logger = logging.getLogger(__name__)
 

@@ -23,17 +23,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tqdm import tqdm  # noqa: E402
-from tqdm.contrib.logging import logging_redirect_tqdm  # noqa: E402
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.nli_data_processing import Column, GlueReader, GlueTask, InputExample, Layout, NoHeader  # noqa: E402
-from src.row_predictions import WRITERS, predict_rows  # noqa: E402
-from src.saved_runs import load_run  # noqa: E402
-from src.table_files import FORMATS, format_of, stop  # noqa: E402
-from src.utils import run_script  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
+from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.argument_parser import Parser
+from src.nli_data_processing import Column, GlueReader, GlueTask, InputExample, Layout, NoHeader
+from src.row_predictions import WRITERS, predict_rows
+from src.saved_runs import load_run
+from src.table_files import FORMATS, format_of, stop
+from src.utils import run_script
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
-from src.argument_parser import Parser  # noqa: E402
-from src.compare import CELLS_FAILED  # noqa: E402
-from src.nli_data_processing import find_task, task_folder  # noqa: E402
-from src.stage_runner import run_child  # noqa: E402
-from src.utils import run_script  # noqa: E402
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.argument_parser import Parser
+from src.compare import CELLS_FAILED
+from src.nli_data_processing import find_task, task_folder
+from src.stage_runner import run_child
+from src.utils import run_script
 
 STUDY = envs.OUTPUTS_FOLDER / 'study'
 SST2_ROWS = 20_000      # of SST-2's 67,349 training rows, drawn once

@@ -17,8 +17,8 @@ from src.saved_runs import load_run
 from src.teacher_outputs import TENSORS, TeacherOutputs
 
 pytest.importorskip('pytorch_pretrained_bert')
-from benchmarks import benchmark, dump_precision, inference, pipeline, scale  # noqa: E402
-from benchmarks.contenders import Ours  # noqa: E402
+from benchmarks import benchmark, dump_precision, inference, pipeline, scale
+from benchmarks.contenders import Ours
 
 
 @pytest.fixture

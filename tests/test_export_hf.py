@@ -11,18 +11,18 @@ import torch
 from conftest import ROOT, VOCABULARY, full_disk, rewired, write_checkpoint
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
-import transformers  # noqa: E402
-import yaml  # noqa: E402
-from huggingface_hub import ModelCard  # noqa: E402
-from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy  # noqa: E402
+import transformers
+import yaml
+from huggingface_hub import ModelCard
+from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
-import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.tokenization import load_vocab  # noqa: E402
-from src.checkpoints import checkpoint_files  # noqa: E402
-from src.modeling import parse_passes, wiring  # noqa: E402
-from src.nli_data_processing import find_task, processors, task_folder  # noqa: E402
-from src.saved_runs import load_run  # noqa: E402
-from src.teacher_outputs import TeacherOutputs  # noqa: E402
+import envs
+from BERT.pytorch_pretrained_bert.tokenization import load_vocab
+from src.checkpoints import checkpoint_files
+from src.modeling import parse_passes, wiring
+from src.nli_data_processing import find_task, processors, task_folder
+from src.saved_runs import load_run
+from src.teacher_outputs import TeacherOutputs
 
 TRAIN, SCRIPT = 'NLI_KD_training.py', 'scripts.export_hf'
 MINILM, REAL_MRPC = envs.MODELS_FOLDER / 'minilm-l6', envs.GLUE_FOLDER / 'MRPC'

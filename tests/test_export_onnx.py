@@ -13,14 +13,14 @@ import torch
 from conftest import ROOT, full_disk, rewired
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
-import transformers  # noqa: E402
+import transformers
 
-from BERT.pytorch_pretrained_bert import BertConfig  # noqa: E402
-from src import onnx_files  # noqa: E402
-from src.data_processing import TokenizedSplit  # noqa: E402
-from src.modeling import SequenceClassifier, count_parameters, parse_passes, wiring  # noqa: E402
-from src.onnx_files import INPUTS, OnnxClassifier, PaddedClassifier, onnx_model, write_onnx  # noqa: E402
-from src.saved_runs import load_run  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertConfig
+from src import onnx_files
+from src.data_processing import TokenizedSplit
+from src.modeling import SequenceClassifier, count_parameters, parse_passes, wiring
+from src.onnx_files import INPUTS, OnnxClassifier, PaddedClassifier, onnx_model, write_onnx
+from src.saved_runs import load_run
 
 TRAIN, SCRIPT = 'NLI_KD_training.py', 'scripts.export_onnx'
 BESIDE = {'vocab.txt', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'}

@@ -9,11 +9,11 @@ from conftest import CUES, WORDS
 from test_tokenization import ODD_TEXTS, ids_of_hf
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
-import transformers  # noqa: E402
+import transformers
 
-from BERT.pytorch_pretrained_bert import BertModel, BertTokenizer  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from BERT.pytorch_pretrained_bert.tokenization import load_vocab, word_rules  # noqa: E402
+from BERT.pytorch_pretrained_bert import BertModel, BertTokenizer
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from BERT.pytorch_pretrained_bert.tokenization import load_vocab, word_rules
 
 SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 LETTERS = [*'abcdefghijklmnopqrstuvwxyzàéøßçñσς中文字日本.,!?[]0123']

@@ -10,12 +10,12 @@ import torch
 from conftest import VOCABULARY, write_task
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
-import transformers  # noqa: E402
+import transformers
 
-from BERT.pytorch_pretrained_bert.file_utils import InputError  # noqa: E402
-from src.hugging_face import output_order  # noqa: E402
-from src.nli_data_processing import find_task, processors, task_folder  # noqa: E402
-from src.teacher_outputs import TeacherOutputs  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import InputError
+from src.hugging_face import output_order
+from src.nli_data_processing import find_task, processors, task_folder
+from src.teacher_outputs import TeacherOutputs
 
 SCRIPT, TRAIN, PTP = 'save_teacher_outputs.py', 'NLI_KD_training.py', 'PTP.py'
 SHAPE = {'hidden_size': 48, 'num_hidden_layers': 3, 'num_attention_heads': 2, 'intermediate_size': 80,

@@ -22,10 +22,10 @@ from torch import Tensor
 
 if __name__ == '__main__':
     sys.path[0] = str(Path(__file__).resolve().parents[2])      # in place of this folder
-from BERT.pytorch_pretrained_bert.file_utils import SUMS_NAME, WEIGHTS_NAMES, InputError, path_of, read_sums  # noqa: E402
-from BERT.pytorch_pretrained_bert.modeling import BertConfig, BertModel  # noqa: E402
-from BERT.pytorch_pretrained_bert.weights import load_weights  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import replace_file  # noqa: E402
+from BERT.pytorch_pretrained_bert.file_utils import SUMS_NAME, WEIGHTS_NAMES, InputError, path_of, read_sums
+from BERT.pytorch_pretrained_bert.modeling import BertConfig, BertModel
+from BERT.pytorch_pretrained_bert.weights import load_weights
+from BERT.pytorch_pretrained_bert.writing import replace_file
 
 SCOPE = 'bert/'
 SLOTS = ('adam_m', 'adam_v')                 # what the optimizer kept of a variable

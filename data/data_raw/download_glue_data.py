@@ -23,10 +23,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import InputError, download, path_of, unpack_zip, zip_members  # noqa: E402
-from BERT.pytorch_pretrained_bert.writing import install_folder  # noqa: E402
-from src.nli_data_processing import SPELLINGS  # noqa: E402
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import InputError, download, path_of, unpack_zip, zip_members
+from BERT.pytorch_pretrained_bert.writing import install_folder
+from src.nli_data_processing import SPELLINGS
 
 GLUE_URL = 'https://dl.fbaipublicfiles.com/glue/data'
 SENTEVAL_URL = 'https://dl.fbaipublicfiles.com/senteval/senteval_data'

@@ -18,8 +18,8 @@ from pathlib import Path
 import requests
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import envs  # noqa: E402
-from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
+import envs
+from BERT.pytorch_pretrained_bert.file_utils import (
     DownloadError,
     InputError,
     download,
@@ -30,7 +30,7 @@ from BERT.pytorch_pretrained_bert.file_utils import (  # noqa: E402
     unpack_zip,
     write_sums,
 )
-from BERT.pytorch_pretrained_bert.writing import install_folder  # noqa: E402
+from BERT.pytorch_pretrained_bert.writing import install_folder
 
 HUB_URL = 'https://huggingface.co'
 FILES = ('config.json', 'vocab.txt', 'model.safetensors')
