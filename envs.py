@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 PROJECT_FOLDER = Path(__file__).resolve().parent
-HOME_DATA_FOLDER = PROJECT_FOLDER / 'data'
+HOME_DATA_FOLDER = Path(PROJECT_FOLDER, 'data')
 
 
 def _root(variable: str, default: Path) -> Path:

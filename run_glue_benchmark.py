@@ -219,7 +219,7 @@ def summary_flags(parser: Parser) -> None:
     """Flags of --mode summary."""
     parser.add_argument('--results', nargs='+', type=path_of, metavar='FILE', default=[envs.COMPARE_FOLDER / 'results.csv'],
                         help='tables of compare (data/outputs/compare/results.csv)')
-    parser.add_argument('--baseline', default='pkd', help='the method that others are compared with (pkd)')
+    parser.add_argument('--baseline', default='pkd', choices=METHODS, help='the method that others are compared with (pkd)')
     parser.add_argument('--all_settings', action='store_true', help='a row for every setting, not for the best alone')
     parser.add_argument('--best', action='store_true', help='first, the settings chosen, of how many, and by which scores')
     parser.add_argument('--output_dir', type=path_of, help='summary.md, summary.csv, summary.png; beside the first table')

@@ -68,7 +68,10 @@ def main(argv: list[str] | None = None) -> None:
     task = find_task(args.task)
     if args.join:
         path = result_path(args, task, args.teacher_hidden_layers)
-        log_scores('train', join_folds([find_checkpoint('join', name, []) for name in args.join], path))
+        of_folds = [find_checkpoint('join', name, []) for name in args.join]
+        if path.resolve() in [file.resolve() for file in of_folds]:
+            raise InputError(f'--teacher_prediction {path}: --join reads this file; name another one to write')
+        log_scores('train', join_folds(of_folds, path))
     else:
         path = save_outputs(args, task)
     logger.info('saved in %s', path)

@@ -74,7 +74,7 @@ def check_teacher(setup: Setup, task: GlueTask, files: tuple[Path, Path]) -> Non
     """InputError when a teacher's (encoder file, classifier file) are those of another tokenizer or other labels, or of no
     plain BERT, as far as the run.json beside them tells; warns of another task and of a training that has not ended."""
     encoder, classifier = files
-    _check_plain(encoder.parent)
+    _check_plain(folder_of_record(encoder))
     _check_same_labels(task, classifier.parent)
     check_same_tokenizer(setup, encoder)
     _warn_of_another_task(task, classifier.parent)

@@ -157,6 +157,13 @@ def assert_refused(workspace, paths, *words):
     return outcome.err
 
 
+def test_a_file_that_is_joined_is_not_written_over(folded):
+    paths = files(folded[0])
+    before = paths[0].read_bytes()
+    _, outcome = join(folded[0], *paths, joined=paths[0].name)
+    assert outcome.code == 2 and '--join reads this file' in outcome.err and paths[0].read_bytes() == before
+
+
 def test_folds_that_are_missing_or_there_twice(folded):
     one, two, three = files(folded[0])
     assert_refused(folded[0], (one, three), '--join: the files are of folds 1, 3 of 3')

@@ -212,6 +212,11 @@ def test_other_data_and_other_holdouts_are_other_groups(tmp_path):
     assert set(summary.chosen['group']) == {'RTE, holdout 0.1', 'RTE, holdout 0.2'}
 
 
+def test_a_baseline_that_is_no_method(make_workspace, tmp_path):
+    outcome = make_workspace(tasks=()).call('run_glue_benchmark.py', '--mode', 'summary', '--baseline', 'nosuch')
+    assert outcome.code == 2 and "--baseline: invalid choice: 'nosuch'" in outcome.err and outcome.out == ''
+
+
 def test_another_baseline_and_base(tmp_path):
     rows = [row('RTE', 'kd', 1, .6, base='kd'), row('RTE', 'sps', 1, .7, base='kd'), row('RTE', 'sps', 1, .8)]
     summary = lines_of(write(tmp_path / 'results.csv', rows), baseline='kd')

@@ -388,6 +388,11 @@ def test_a_model_of_shared_layers_is_no_teacher(taught, tmp_path):
                       '--num_train_epochs', 0.1, '--train_seed', 1, '--output_dir', tmp_path / 'shared')
     outcome = workspace.call(SCRIPT, *FLAGS, '--encoder_checkpoint', tmp_path / 'shared' / 'BERT.encoder.pkl')
     assert outcome.code == 2 and 'shares layers (6 passes of them)' in outcome.err
+    ptp = ('--model_type', 'SPS', '--student_hidden_layers', 3, '--num_train_epochs', 0.1, '--PTP_seed', 1)
+    workspace.succeed('PTP.py', *FLAGS, *ptp, '--output_dir', tmp_path / 'ptp')
+    outcome = workspace.call(SCRIPT, *FLAGS, '--encoder_checkpoint', tmp_path / 'ptp' / 'PTP.SPS_3layer.encoder.pkl',
+                             '--cls_checkpoint', tmp_path / 'shared' / 'BERT.cls.pkl')
+    assert outcome.code == 2 and 'shares layers (6 passes of them)' in outcome.err
 
 
 def test_a_model_with_a_layer_that_never_runs_is_no_teacher(taught, tmp_path):
