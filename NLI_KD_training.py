@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     folder = folder_of(seed)
     model = build_model(args, inputs, task.num_labels, setup.device)
     marks = input_marks(args, inputs, task, train, dev, teacher)
-    tell_other_run(args, task, inputs.encoder, folder, marks)
+    tell_other_run(args, task, inputs, teacher, folder, marks, seed)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
@@ -95,6 +95,9 @@ def patience_match(args: argparse.Namespace, config: BertConfig,
                    teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
     """(teacher layers, passes of a student of this shape) that patience matches; None when there are none."""
     _, layers, hidden = teacher.arrays['train.feature_maps'].shape
+    if 'teacher_hidden_layers' in args.given and layers != args.teacher_hidden_layers:
+        logger.warning('warning: --teacher_hidden_layers %d: the teacher of %s has %d layers', args.teacher_hidden_layers,
+                       teacher.path, layers)
     passes = config.layer_passes()
     shared_six = [layer for layer, _ in passes] == SHARED_SIX
     match = chosen_patience_layers(args.fc_layer_idx, len(passes), layers, shared_six)

@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     roles = divide(splits['train'], splits['dev'], *division)
     seed = seed_run(args, args.PTP_seed, lambda _: folder / prefix)
     model = build_model(args, inputs, len(PTP_CLASSES), setup.device)
-    tell_other_run(args, task, inputs.encoder, folder / prefix, marks)
+    tell_other_run(args, task, inputs, teacher, folder / prefix, marks, seed)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, prefix, folder / prefix, roles.rows, roles.chosen_by)

@@ -47,7 +47,7 @@ import save_teacher_outputs
 from BERT.pytorch_pretrained_bert import BertConfig
 from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, path_of
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.argument_parser import TEACHER, Parser, parse
+from src.argument_parser import Parser
 from src.compare import CELLS_FAILED, KEEP_WEIGHTS, compare, source_marks
 from src.custom_tasks import task_of_flags, task_of_run
 from src.distributed import from_main, is_main, world_size
@@ -154,13 +154,15 @@ def teacher_flags(parser: Parser) -> None:
 
 
 def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
-    """save_teacher_outputs.py for each task and depth, all flags checked first."""
+    """save_teacher_outputs.py for each task and depth, all flags and that their files are there checked first."""
     calls = [[*(f'--{flag}={value}' for flag, value in find_task(task).flags.items()),
               *([f'--teacher_hidden_layers={layers}'] if layers else []), *rest]
              for task in args.tasks for layers in args.teacher_hidden_layers]
-    given = [name for call in calls for name in parse(TEACHER, '', call).given]
-    if len(calls) > 1 and 'teacher_prediction' in given:
+    parsed = [save_teacher_outputs.parse_flags(call) for call in calls]
+    if len(calls) > 1 and any(args.teacher_prediction for args in parsed):
         raise InputError(f'--teacher_prediction names one file for {len(calls)} teachers; leave it out')
+    for args in parsed:
+        save_teacher_outputs.check_files(args, find_task(args.task))
     for call in calls:
         save_teacher_outputs.main(call)
 
@@ -241,7 +243,8 @@ def chosen_runs(args: argparse.Namespace) -> list[Path]:
     """--runs, or all runs that have ended."""
     folders = args.runs or finished_runs()
     if not folders:
-        raise InputError(f'--runs: no finished run under {envs.OUTPUTS_FOLDER}; train one with NLI_KD_training.py')
+        raise InputError(f'--runs: no finished run that has its weights under {envs.OUTPUTS_FOLDER}; train one with '
+                         'NLI_KD_training.py')
     return folders
 
 

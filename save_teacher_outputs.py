@@ -36,7 +36,8 @@ from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.preparation import Setup, set_up
-from src.teacher_outputs import result_file, teacher_folder, teachers_of_other_sizes
+from src.run_log import read_run
+from src.teacher_outputs import may_be_replaced, result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)
@@ -62,9 +63,7 @@ CLASSIFIER_FILE = None    # --cls_checkpoint
 
 def main(argv: list[str] | None = None) -> None:
     """Make the result file of a teacher, or of the teachers of all folds."""
-    args = parse(TEACHER, __doc__, argv, {
-        'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
-        'cls_checkpoint': CLASSIFIER_FILE})
+    args = parse_flags(argv)
     task = find_task(args.task)
     if args.join:
         path = result_path(args, task, args.teacher_hidden_layers)
@@ -77,16 +76,34 @@ def main(argv: list[str] | None = None) -> None:
     logger.info('saved in %s', path)
 
 
-def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
-    """Load the teacher, let it predict every split, write the file, print its scores; returns the file."""
-    wanted = tuple(name for name in SPLITS if name != 'test' or task.files(name))
-    problems = missing_files(task, wanted)
+def parse_flags(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments; what flags leave open, the constants say."""
+    return parse(TEACHER, __doc__, argv, {
+        'task': TASK, 'teacher_hidden_layers': TEACHER_LAYERS, 'all_layers': ALL_LAYERS, 'load_model': ENCODER_FILE,
+        'cls_checkpoint': CLASSIFIER_FILE})
+
+
+def splits_of(task: GlueTask) -> tuple[str, ...]:
+    """The splits that a teacher predicts; some tasks have no test set."""
+    return tuple(name for name in SPLITS if name != 'test' or task.files(name))
+
+
+def check_files(args: argparse.Namespace, task: GlueTask) -> None:
+    """InputError or FileNotFoundError where a file of the task or of its teacher is missing, before any is read."""
+    problems = missing_files(task, splits_of(task))
     if problems:
         raise InputError('; '.join(problems))
+    if not args.teacher_model:
+        teacher_files(args, task)
+
+
+def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
+    """Load the teacher, let it predict every split, write the file, print its scores; returns the file."""
+    check_files(args, task)
     setup = set_up(args, checkpoint_folder(args.teacher_model, 'teacher_model') if args.teacher_model else None)
     path = result_path(args, task, teacher_layers(args, setup))
     model, made_by = load_teacher(args, setup, task)
-    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in wanted}
+    splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in splits_of(task)}
     dump(args, path, model.to(setup.device), splits, scorer(task, splits), made_by | {'precision': setup.precision})
     return path
 
@@ -128,7 +145,7 @@ def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]
     encoder, classifier = (getattr(args, name) if name in named else None for name in both)
     if encoder is None and classifier is None:
         try:
-            return best_saved(folder)
+            return best_saved(folder, record=read_run(folder))
         except FileNotFoundError as error:
             raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, layers)}') from None
     encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
@@ -151,6 +168,9 @@ def result_path(args: argparse.Namespace, task: GlueTask, layers: int) -> Path:
         path = path_of(args.teacher_prediction).resolve()
         if path.is_dir():
             raise InputError(f'--teacher_prediction {args.teacher_prediction}: that is a folder; name a file')
+        if path.is_file() and not may_be_replaced(path):
+            raise InputError(f'--teacher_prediction {args.teacher_prediction}: there is a file of another kind there, which '
+                             'would be lost; name another one, or remove it')
         return path
     return result_file(task, layers, args.all_layers)
 

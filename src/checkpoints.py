@@ -13,6 +13,12 @@ from src.teacher_outputs import teacher_folder
 
 # What a saved pair of files was best at; '' are the weights after the last step.
 CRITERIA = ('_acc', '_loss', '')
+SAVED_STATES = 'saved_states'     # of a run's record: name of each state that it saved -> its step
+
+
+def state_name(criterion: str) -> str:
+    """What records and tables call one of CRITERIA: acc, loss or final."""
+    return criterion.lstrip('_') or 'final'
 
 
 def checkpoint_files(folder: Path, prefix: str, criterion: str) -> tuple[Path, Path]:
@@ -68,14 +74,20 @@ def remove_checkpoints(folder: Path, prefix: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def best_saved(folder: Path, prefix: str = 'BERT') -> tuple[Path, Path]:
-    """The saved pair of files that is best by dev metric, else by dev loss, else the final one.
+def best_saved(folder: Path, prefix: str = 'BERT', record: dict | None = None) -> tuple[Path, Path]:
+    """The saved pair of files that is best by dev metric, else by dev loss, else the final one; with the record of the run
+    that saved them, the one whose scores it has, which need not be the best that is left.
 
-    FileNotFoundError when there is none."""
-    for criterion in CRITERIA:
+    FileNotFoundError when it is not there."""
+    saved = (record or {}).get(SAVED_STATES)
+    told = [criterion for criterion in CRITERIA if state_name(criterion) in saved] if isinstance(saved, dict) else []
+    for criterion in told[:1] or CRITERIA:
         encoder, classifier = checkpoint_files(folder, prefix, criterion)
         if encoder.is_file() and classifier.is_file():
             return encoder, classifier
+    if told:
+        raise FileNotFoundError(f'{folder} holds no {encoder.name} with its {classifier.name}, the state whose scores its '
+                                'run.json has; put both back, or train the model anew')
     raise FileNotFoundError(f'{folder} holds no {prefix}.encoder*.pkl with its {prefix}.cls*.pkl; train the model first')
 
 
@@ -94,6 +106,8 @@ def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:
             if place.stat().st_size == 0:
                 raise InputError(f'--{flag} {name}: {place} is empty')
             return place
+        if place.is_dir():
+            raise InputError(f'--{flag} {name}: {place} is a folder; name a file in it')
     raise FileNotFoundError(f'--{flag} {name}: no such file; looked for {", ".join(map(str, places))}')
 
 

@@ -242,25 +242,25 @@ def _fitting_fractions(rows: int) -> str:
 def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_length: int) -> TokenizedSplit:
     """A split as token ids, from the cache when the same file was read before with the same tokenizer and length.
 
-    Rows of the file that were left out are told each time."""
-    skipped: list[str] = []
-    reader, folder = GlueReader(task, skipped.append), task_folder(task)
+    What users should know of the file, such as rows that were left out, is told each time."""
+    told: list[str] = []
+    reader, folder = GlueReader(task, told.append), task_folder(task)
     source = reader.path(folder, split)
     key = [CACHE_VERSION, sha256_of(source), task.name, split, tokenizer.fingerprint, str(max_seq_length), *task.marks]
     name = hashlib.sha256('\n'.join(key).encode()).hexdigest()[:16]
     cache = envs.CACHE_FOLDER / f'{task.name}.{split}.{name}.safetensors'
     with main_first():
-        cached = _read_cache(cache, skipped)
+        cached = _read_cache(cache, told)
         if cached is None or not _is_sound(cached, task, split, len(tokenizer), max_seq_length):
             if cached is not None or cache.is_file():
                 logger.warning('%s is damaged: made anew', cache)
-            skipped.clear()
+            told.clear()
             tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
-            _write_cache(cache, tokens, skipped)
+            _write_cache(cache, tokens, told)
         else:
             tokens = TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
                                     cached.get('labels'), tokenizer.fingerprint, max_seq_length)
-    for words in skipped:
+    for words in told:
         logger.warning('%s: %s', source, words)
     return tokens
 
@@ -276,18 +276,18 @@ def missing_files(task: GlueTask, splits: tuple[str, ...]) -> list[str]:
     return problems
 
 
-def _read_cache(path: Path, skipped: list[str]) -> dict[str, np.ndarray] | None:
-    """The arrays of a cache file whose checksum is right; None where there is none such. Adds to `skipped` what was told of
-    rows left out when it was made."""
+def _read_cache(path: Path, told: list[str]) -> dict[str, np.ndarray] | None:
+    """The arrays of a cache file whose checksum is right; None where there is none such. Adds to `told` what was told of
+    the file when it was made."""
     if not path.is_file():
         return None
     # KeyError and TypeError: numbers of a type that NumPy does not have
     with contextlib.suppress(safetensors.SafetensorError, KeyError, TypeError):
         with safetensors.safe_open(path, framework='np') as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}
-            checksum, _, told = (opened.metadata() or {}).get(ABOUT, '').partition('\n')
-        if checksum == _checksum(arrays, told):
-            skipped += told.splitlines()
+            checksum, _, words = (opened.metadata() or {}).get(ABOUT, '').partition('\n')
+        if checksum == _checksum(arrays, words):
+            told += words.splitlines()
             return arrays
     return None
 
@@ -313,13 +313,13 @@ def _checksum(arrays: dict[str, np.ndarray], words: str) -> str:
     return f'{functools.reduce(lambda sum, name: zlib.crc32(arrays[name], sum), sorted(arrays), of_words):08x}'
 
 
-def _write_cache(path: Path, tokens: TokenizedSplit, skipped: list[str]) -> None:
+def _write_cache(path: Path, tokens: TokenizedSplit, told: list[str]) -> None:
     arrays = {'input_ids': tokens.input_ids, 'lengths': tokens.lengths, 'first_lengths': tokens.first_lengths}
     if tokens.labels is not None:
         arrays['labels'] = tokens.labels
-    told = '\n'.join(skipped)
+    words = '\n'.join(told)
     with replace_file(path) as temporary:
-        temporary.write_bytes(safetensors.numpy.save(arrays, {ABOUT: f'{_checksum(arrays, told)}\n{told}'}))
+        temporary.write_bytes(safetensors.numpy.save(arrays, {ABOUT: f'{_checksum(arrays, words)}\n{words}'}))
 
 
 def check_max_seq_length(max_seq_length: int, position_table: int) -> None:

@@ -4,15 +4,17 @@ import contextlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
-from src.checkpoints import find_checkpoint, folder_of_record
+from src.checkpoints import find_checkpoint, folder_of_record, made_by_ptp
 from src.custom_tasks import REGRESSION, other_definition
+from src.modeling import wiring_words
 from src.nli_data_processing import SPELLINGS, GlueTask
-from src.preparation import Setup
+from src.preparation import Inputs, Setup
 from src.run_log import TRAIN_LOG, read_run
 from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
-from src.training_state import STATE_FILE
+from src.training_state import NEUTRAL, STATE_FILE, flat
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,9 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
         others = teachers_of_other_sizes(task, args.teacher_hidden_layers)
         raise FileNotFoundError(f'--teacher_prediction: {error}{others}') from None
     except InputError as error:
-        raise InputError(f'--teacher_prediction: {error}') from None
+        other = '' if args.teacher_prediction or states or path == normal or not normal.is_file() else (
+            f'; or read {normal.name}, which lies beside it, with --teacher_prediction {normal}')
+        raise InputError(f'--teacher_prediction: {error}{other}') from None
     if not args.teacher_prediction and path == patient:
         _warn_of_newer(normal, teacher)
     if not args.teacher_prediction:
@@ -49,14 +53,18 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
 
 
 def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) -> None:
-    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say.
-
-    None of a file that tells of no encoder (a published one) or of several (those of folds, joined)."""
-    made_from = str(teacher.metadata.get('encoder_sha256', '')).split()
-    encoders = sorted(folder.glob('BERT.encoder*.pkl'))
-    if encoders and len(made_from) == 1 and made_from[0] not in map(sha256_of, encoders):
+    """A line where the teacher in a folder is none that the result file was made from: it was trained anew since, say."""
+    made_from, encoders = _one_teacher(teacher.metadata), sorted(folder.glob('BERT.encoder*.pkl'))
+    if encoders and made_from and made_from not in map(sha256_of, encoders):
         logger.warning('warning: %s was made from another teacher than that in %s; run save_teacher_outputs.py again, or '
                        'name the file that you mean with --teacher_prediction', path, folder)
+
+
+def _one_teacher(words: Any) -> str | None:
+    """The hash of the encoder that a result file, whose words about its teacher these are, was made from; None where they
+    tell of none (a published one) or of several (those of folds, joined)."""
+    hashes = str(words.get('encoder_sha256', '')).split() if isinstance(words, dict) else []
+    return hashes[0] if len(hashes) == 1 else None
 
 
 def _warn_of_newer(normal: Path, patient: TeacherOutputs) -> None:
@@ -159,26 +167,40 @@ UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'othe
                   'dev_rows': 'other dev rows', 'dev_labels': 'other dev labels'}
 
 
-def tell_other_run(args: argparse.Namespace, task: GlueTask, encoder: Path | None, log_folder: Path, marks: dict) -> None:
+def tell_other_run(args: argparse.Namespace, task: GlueTask, inputs: Inputs, teacher: TeacherOutputs | None,
+                   log_folder: Path, marks: dict, seed: int) -> None:
     """What the names of folders and files say nothing of: of the encoder of --load_model, and of the run in log_folder that
-    this one replaces; marks: this run's (see input_marks)."""
-    if encoder:
-        _tell_of_encoder(args, encoder)
-    _tell_of_replaced(args, task, log_folder, marks)
+    this one replaces; marks, seed: this run's (see input_marks)."""
+    if inputs.encoder:
+        _tell_of_encoder(args, inputs, teacher)
+    _tell_of_replaced(args, task, log_folder, marks, seed)
 
 
-def _tell_of_encoder(args: argparse.Namespace, encoder: Path) -> None:
-    """Warn of an encoder from a training that has not ended, or of another holdout."""
-    _warn_of_unfinished(folder_of_record(encoder))
-    theirs = _other_holdout(args, folder_of_record(encoder))
+def _tell_of_encoder(args: argparse.Namespace, inputs: Inputs, teacher: TeacherOutputs | None) -> None:
+    """Warn of an encoder from a training that has not ended, or of another holdout; of PTP's, of one that ran its layers
+    otherwise or learnt from another teacher."""
+    folder = folder_of_record(inputs.encoder)
+    _warn_of_unfinished(folder)
+    theirs = _other_holdout(args, folder)
     if theirs:
-        logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', encoder,
+        logger.warning('warning: --load_model %s was trained with --holdout %s, this run has --holdout %s%s', inputs.encoder,
                        theirs, _holdout(vars(args)), ': it learnt from rows that choose here' * (args.holdout > 0))
+    if not made_by_ptp(args.load_model):
+        return
+    record = read_run(folder) or {}
+    passes, now = record.get('passes'), inputs.config.layer_passes()
+    if isinstance(passes, list) and passes != [list(layer) for layer in now]:
+        logger.warning('warning: --load_model %s ran its layers otherwise: %s, here %s', inputs.encoder,
+                       wiring_words(passes), wiring_words(now))
+    theirs, ours = _one_teacher(record.get('teacher')), _one_teacher(teacher and teacher.metadata)
+    if theirs and ours and theirs != ours:
+        logger.warning('warning: --load_model %s learnt from the predictions of another teacher than that of %s, or of '
+                       'another state of it', inputs.encoder, teacher.path)
 
 
-def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, marks: dict) -> None:
+def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, marks: dict, seed: int) -> None:
     """Warn where the run in log_folder is of another holdout, or of a task that was defined otherwise. Of one made with
-    other inputs, as in a pipeline that is run again from a new teacher on, a line says so."""
+    another seed, other flags or other inputs, as in a pipeline that is run again from a new teacher on, a line says so."""
     theirs = _other_holdout(args, log_folder)
     if theirs:
         logger.warning('warning: this run with --holdout %s replaces one with --holdout %s in %s; to keep both, name '
@@ -191,9 +213,27 @@ def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
     then, now = earlier.get('inputs', {}), json.loads(json.dumps(marks))
-    others = [what for name, what in UNNAMED_INPUTS.items() if then.get(name) and now[name] and then[name] != now[name]]
+    others = _other_flags(args, earlier, seed)
+    others += [what for name, what in UNNAMED_INPUTS.items()
+               if then.get(name) and now[name] and _differ(then[name], now[name])]
     if others:
         logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(others))
+
+
+def _other_flags(args: argparse.Namespace, earlier: dict, seed: int) -> list[str]:
+    """Seed and flags of an earlier run that this one has otherwise, in words; but for its holdout and its task."""
+    now, neutral = flat(vars(args)), (*NEUTRAL, 'holdout', 'holdout_seed')
+    found = [f'seed {earlier["seed"]}'] if earlier.get('seed', seed) != seed else []
+    return found + [f'--{name} {",".join(map(str, value)) if isinstance(value, list) else value}'
+                    for name, value in earlier.get('arguments', {}).items()
+                    if name in now and name not in neutral and value != now[name]]
+
+
+def _differ(then: Any, now: Any) -> bool:
+    """Whether marks differ; of constants, those that both runs used: what a flag says in one of them is no constant."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return any(then[name] != now[name] for name in then.keys() & now.keys())
+    return then != now
 
 
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:

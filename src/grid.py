@@ -59,6 +59,10 @@ WIRING = 'passes'              # the flag that replaces the wiring of a method w
 RANK = 'embedding_rank'        # the flag of students whose word embeddings are factorised
 OF_THE_START = 'layer_initialization'      # the flag that says which layers of the checkpoint start those of the model
 
+# Flags that several stages must have alike, and are set once -> these
+OF_SEVERAL = {RANK: 'students and their PTP', WIRING: 'students and their PTP', 'max_seq_length': 'all stages, which read '
+              'the same rows'}
+
 Address = tuple[str, str]      # (stage, flag): ('ptp', 'learning_rate')
 
 
@@ -136,8 +140,8 @@ def find_address(option: str, name: str) -> Address:
     own = OWN.get(flag.dest if flag else word)
     if own:
         raise InputError(f'{option} {name}: that is not set here; use {own}')
-    if flag and flag.dest in (RANK, WIRING) and stage != 'student':
-        raise InputError(f'{option} {name}: that is not set here; use {flag.dest}, which is for students and their PTP')
+    if flag and flag.dest in OF_SEVERAL and stage != 'student':
+        raise InputError(f'{option} {name}: that is not set here; use {flag.dest}, which is for {OF_SEVERAL[flag.dest]}')
     if flag is None or SCRIPTS[stage] not in flag.scripts or (stage == 'teacher' and 'ft' not in flag.train_types):
         raise InputError(f'{option} {name}: no flag of {SCRIPTS[stage]}{" --train_type ft" * (stage == "teacher")}')
     return stage, flag.dest

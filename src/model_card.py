@@ -9,7 +9,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import FLAGS
 from src.checkpoints import made_by_ptp
 from src.hugging_face import output_names
-from src.modeling import MODEL_TYPES, wiring
+from src.modeling import MODEL_TYPES, wiring, wiring_words
 from src.nli_data_processing import GlueTask
 from src.run_log import chosen_by
 from src.saved_runs import SavedRun, check_kinds
@@ -89,11 +89,6 @@ def _labels(task: GlueTask) -> str:
     """The names of the outputs, and where they are others than in the task's files, what these have for them."""
     return ', '.join(name if name == label else f'{name} ({label})'
                      for name, label in zip(output_names(task), task.labels, strict=True))
-
-
-def wiring_words(passes: list[tuple[int, bool]]) -> str:
-    """Passes as --passes takes them: 1,2,1x,2x."""
-    return ','.join(f'{layer + 1}{"x" * exchanged}' for layer, exchanged in passes)
 
 
 def wiring_name(config: BertConfig) -> str:

@@ -38,6 +38,11 @@ def parse_passes(text: str) -> list[list]:
     return [[int(part.rstrip('x')) - 1, part.endswith('x')] for part in text.replace(' ', '').split(',')]
 
 
+def wiring_words(passes: list[tuple[int, bool]]) -> str:
+    """Passes as --passes takes them: 1,2,1x,2x."""
+    return ','.join(f'{layer + 1}{"x" * exchanged}' for layer, exchanged in passes)
+
+
 class BertForSequenceClassificationEncoder(nn.Module):
     """BERT under the name `bert`, as encoder checkpoints of this family have it."""
 

@@ -41,6 +41,8 @@ PTP_THRESHOLDS: dict[str, tuple[float, float]] = {
 #: What the PTP labels 0 to 3 mean.
 PTP_CLASSES = ('confidently correct', 'unconfidently correct', 'confidently wrong', 'unconfidently wrong')
 
+ENOUGH = 5      # texts with a comma from which on it is no chance that all of them stand in quotes
+
 
 class NoHeader(InputError):
     """A file has no header, or another one than is needed to find its columns."""
@@ -299,14 +301,15 @@ class GlueReader:
     Raises FileNotFoundError for a missing file; InputError for an empty one, for a split that the task lacks, and for
     a bad row, naming the file and the line.
 
-    on_skipped: what is called with a line about rows left out, such as 'skipped 2 of 9 rows, ...'; None: it is logged.
+    tell: what is called with a line about what users should know of a file, such as 'skipped 2 of 9 rows, ...'; None: it is
+    logged.
 
     Calling a reader returns the reader itself, so that `processors[task]` and, as in the pytorch_pretrained_bert
     family, `processors[task]()` are the same.
     """
 
-    def __init__(self, task: GlueTask, on_skipped: Callable[[str], None] | None = None):
-        self.task, self.on_skipped = task, on_skipped
+    def __init__(self, task: GlueTask, tell: Callable[[str], None] | None = None):
+        self.task, self.tell = task, tell
 
     def __call__(self) -> 'GlueReader':
         return self
@@ -385,7 +388,7 @@ class GlueReader:
         at_a, at_b = positions[0], positions[1] if layout.text_b else None
         at_label = positions[-1] if layout.label else None
         may_skip_short = self.task.skip_short_rows and split != 'test'   # a test row left out would shift all answers
-        short, unlabelled = 0, 0
+        short = unlabelled = commas = quoted = 0
         for index, (line, cells, error) in enumerate(rows):
             label = None
             if error:
@@ -405,11 +408,17 @@ class GlueReader:
                     continue
                 self._check_label(name, line, label, layout)
             text_b = None if at_b is None else cells[at_b]
+            for text in (cells[at_a], text_b or ''):
+                if ',' in text:
+                    commas, quoted = commas + 1, quoted + (text[0] == text[-1] == '"')
             yield line, InputExample(f'{split}-{index}', cells[at_a], text_b, label)
-        for count, what in ((short, 'with too few columns'), (unlabelled, 'without a gold label')):
-            if count:
-                words = f'skipped {count} of {index + 1} rows, {what}'
-                self.on_skipped(words) if self.on_skipped else logger.warning('%s: %s', name, words)
+        told = [f'skipped {count} of {index + 1} rows, {what}' for count, what in (
+            (short, 'with too few columns'), (unlabelled, 'without a gold label')) if count]
+        if kind == 'tsv' and quoted == commas >= ENOUGH:
+            told.append(f'all {commas} texts with a comma stand in quotes, as spreadsheets write them; in a TSV file quotes '
+                        'belong to the text: save it as CSV, or without them')
+        for words in told:
+            self.tell(words) if self.tell else logger.warning('%s: %s', name, words)
 
     def _check_label(self, name: str | Path, line: int, label: str, layout: Layout) -> None:
         labels = self.task.labels

@@ -179,8 +179,9 @@ def draw_agreement(axis, teacher: tuple[np.ndarray, np.ndarray], student: tuple[
     lowest = min(0.5, theirs.min(), ours.min())
     axis.plot([lowest, 1], [lowest, 1], color='black', linewidth=0.6, alpha=0.5)
     for number, (name, rows) in enumerate(groups.items()):
-        axis.scatter(theirs[rows], ours[rows], 14, COLOURS[number], MARKERS[number], alpha=0.7, linewidths=0, clip_on=False,
-                     label=f'{name} ({rows.sum():,})', rasterized=len(theirs) > MANY_POINTS, zorder=2 + number)
+        axis.scatter(theirs[rows], ours[rows], 14, COLOURS[number], marker=MARKERS[number], alpha=0.7, linewidths=0,
+                     clip_on=False, label=f'{name} ({rows.sum():,})', rasterized=len(theirs) > MANY_POINTS,
+                     zorder=2 + number)
     axis.set(xlabel="teacher's confidence", ylabel="student's confidence", aspect='equal', xlim=(lowest, 1),
              ylim=(lowest, 1))
 

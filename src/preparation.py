@@ -3,12 +3,13 @@ import argparse
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from BERT.pytorch_pretrained_bert import BertConfig, BertTokenizer
-from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, vocab_file
+from BERT.pytorch_pretrained_bert.file_utils import InputError, checkpoint_folder, config_file, vocab_file, weights_file
 from src.data_processing import check_max_seq_length
 from src.distributed import from_main
 from src.nli_data_processing import find_task
@@ -26,6 +27,20 @@ class Setup:
     tokenizer: BertTokenizer
     device: torch.device
     precision: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The shape of the model to train and the files that it starts from, found once for all who ask."""
+    config: BertConfig
+    encoder: Path | None              # of --load_model
+    head: Path | None                 # of --cls_checkpoint
+    checkpoint: Path                  # the pretrained checkpoint's folder
+
+    @cached_property
+    def start(self) -> Path:
+        """The encoder's weights: --load_model's, or the pretrained checkpoint's, whose check may take a while."""
+        return self.encoder or weights_file(self.checkpoint)
 
 
 def set_up(args: argparse.Namespace, checkpoint: Path | None = None) -> Setup:

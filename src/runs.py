@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 
 import envs
 from BERT.pytorch_pretrained_bert import BertConfig
-from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of, weights_file
+from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, sha256_of
 from src.argument_parser import TRAIN, UNRECORDED, layer_problems, recorded_arguments
 from src.checkpoints import best_saved, checkpoint_files, checkpoint_places, find_checkpoint, load_saved, made_by_ptp
 from src.data_processing import TokenizedSplit, missing_files
@@ -32,7 +32,7 @@ from src.modeling import (
 )
 from src.nli_data_processing import GlueTask, parse_ptp_threshold, published_thresholds
 from src.plots import plot_training_curves
-from src.preparation import Setup
+from src.preparation import Inputs, Setup
 from src.resuming import command_to_resume, finished_run, state_to_resume
 from src.run_lock import only_one
 from src.run_log import chosen_by, parse_report_to, write_run
@@ -50,20 +50,6 @@ NOT_CONFIGURATION = (*NEUTRAL, *UNRECORDED)
 # (a split, logits [R, C] of its rows) -> scores; a split -> a model's scores
 Metrics = Callable[[TokenizedSplit, np.ndarray], dict[str, float]]
 Score = Callable[[TokenizedSplit], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The shape of the model to train and the files that it starts from, found once for all who ask."""
-    config: BertConfig
-    encoder: Path | None              # of --load_model
-    head: Path | None                 # of --cls_checkpoint
-    checkpoint: Path                  # the pretrained checkpoint's folder
-
-    @cached_property
-    def start(self) -> Path:
-        """The encoder's weights: --load_model's, or the pretrained checkpoint's, whose check may take a while."""
-        return self.encoder or weights_file(self.checkpoint)
 
 
 @dataclass
@@ -122,6 +108,8 @@ def build_model(args: argparse.Namespace, inputs: Inputs, num_labels: int, devic
     config.check_room(inputs.start, len(set(source_layers)) if source_layers else None)
     model = SequenceClassifier(config, num_labels)
     load_encoder(model.encoder, inputs.start, source_layers, optional=None if inputs.encoder else 'pooler.')
+    if inputs.encoder:
+        logger.info('starts from %s', inputs.encoder)
     if inputs.head:
         load_classifier(model.classifier, inputs.head)
     model.freeze([layer - 1 for layer in args.freeze_layer or []])
@@ -233,7 +221,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         **{f'{split.task} dev': split.identity() for split in roles.at_end}}}
     folder = trainer.log.folder
     with only_one(folder / '.lock', 'output_dir'), signals_held():
-        if from_main(finished_run, args, folder, made_by):
+        if from_main(finished_run, args, folder, made_by, partial(best_saved, trainer.folder, trainer.prefix)):
             trainer.forget_state()
             return
         state = state_to_resume(args, folder, made_by) if is_main() else None

@@ -101,7 +101,7 @@ def load_run(folder: Path) -> SavedRun:
              'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
     try:
-        config, files = BertConfig.from_dict(shape), best_saved(folder)
+        config, files = BertConfig.from_dict(shape), best_saved(folder, record=record)
     except InputError as error:
         raise InputError(f'{folder / "run.json"}: {error}') from None
     config.check_room(files[0])
@@ -115,7 +115,7 @@ def setup_of(folder: Path, record: dict, args: argparse.Namespace) -> Setup:
 
     InputError where none has it: the model would read other words."""
     setups, then = [], record.get('checkpoint')
-    for checkpoint in checkpoints_of(record):
+    for checkpoint in checkpoints_of(folder, record):
         setups.append(set_up(args, checkpoint))
         if not then or setups[-1].tokenizer.fingerprint == then['tokenizer']:
             return setups[-1]
@@ -124,8 +124,8 @@ def setup_of(folder: Path, record: dict, args: argparse.Namespace) -> Setup:
                      f'{then["folder"]}; put back the vocabulary and the tokenizer_config.json of then')
 
 
-def checkpoints_of(record: dict) -> list[Path]:
-    """Folders that may be a run's checkpoint: what its --bert_model names, and the folder that it was then.
+def checkpoints_of(folder: Path, record: dict) -> list[Path]:
+    """Folders that may be the checkpoint of a folder's run: what its --bert_model names, and the folder that it was then.
 
     FileNotFoundError where there is neither."""
     then = [Path(record['checkpoint']['folder'])] if 'checkpoint' in record else []
@@ -134,7 +134,10 @@ def checkpoints_of(record: dict) -> list[Path]:
         named = checkpoint_folder(record['arguments']['bert_model'])
     except FileNotFoundError:
         if not then:
-            raise
+            known = record['checkpoint']['folder'] if 'checkpoint' in record else record['arguments']['bert_model']
+            raise FileNotFoundError(f'{folder}: the checkpoint that its run started from, {known}, is not there, nor one of '
+                                    f'that name in {envs.MODELS_FOLDER}; its configuration and vocabulary are needed: put '
+                                    'it back') from None
         return then
     return [named, *(path for path in then if path != named)]
 
@@ -165,7 +168,7 @@ def has_weights(folder: Path) -> bool:
     """Whether a run's saved model is there, which a comparison may have removed."""
     try:
         return bool(best_saved(folder))
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
@@ -174,7 +177,7 @@ def leaving_out_unreadable(folder: Path) -> Iterator[None]:
     """Within it, where the run of a folder that was found, not named, cannot be read: a warning in place of the error."""
     try:
         yield
-    except (InputError, FileNotFoundError) as error:
+    except (InputError, OSError) as error:
         logger.warning('warning: the run in %s is left out: %s', folder, error)
 
 

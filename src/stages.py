@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src.argument_parser import EVERY, FLAGS, TEACHER, parse
-from src.checkpoints import checkpoint_files
+from src.checkpoints import checkpoint_files, state_name
 from src.grid import (
     COMMON,
     HELD_OUT,
@@ -269,5 +269,5 @@ def setting_columns(student: Stage) -> dict[str, str]:
         if seed != student.arguments.holdout_seed:
             columns[f'ptp.{SEED_OF_ROWS}'] = str(seed)
     if dump and dump.criterion != TEACHER_CHECKPOINTS['acc']:
-        columns['teacher.checkpoint'] = dump.criterion.lstrip('_') or 'final'
+        columns['teacher.checkpoint'] = state_name(dump.criterion)
     return columns

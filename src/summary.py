@@ -267,6 +267,8 @@ class Summary:
         """Headings and tables, one a group, and the averages."""
         lines = self.lines if self.all_settings else self.chosen
         parts = [f'## {self.title}']
+        if self.all_settings and (lines['tried'][lines['method'] == self.baseline] > 1).any():
+            parts.append(f"Differences are to {self.baseline}'s setting with the best scores of those that choose.")
         for name, group in lines.groupby('group', sort=False):
             parts += [f'### {name}', markdown(self._group_table(group))]
         averages = self.averages()

@@ -44,6 +44,7 @@ STATE_ROWS_AT_ONCE = 4096      # rows of states in memory at a time, where files
 TYPE_NAMES = {'float16': 'F16', 'float32': 'F32', 'float64': 'F64', 'int64': 'I64', 'uint32': 'U32', 'bool': 'BOOL'}
 NUMPY_TYPES = {name: np.dtype(numpy_name) for numpy_name, name in TYPE_NAMES.items()}
 FORMAT = 'peakd teacher results 2'
+EARLIER_FORMAT = 'peakd teacher results 1'
 CRC, CRC_TYPE = 'crc32', np.dtype('uint32')
 
 
@@ -263,7 +264,7 @@ class TeacherOutputs:
                 metadata = checked.metadata() or {}
         except safetensors.SafetensorError as error:
             raise _unfit(path, f'is not a whole teacher result file ({error})') from None
-        if metadata.get('format') == 'peakd teacher results 1':
+        if metadata.get('format') == EARLIER_FORMAT:
             raise _unfit(path, 'is of an earlier version, without checksums')
         if metadata.get('format') != FORMAT:
             raise _unfit(path, 'is not a teacher result file')
@@ -349,6 +350,13 @@ def confidence_and_correct(teacher: TeacherOutputs, name: str) -> tuple[np.ndarr
 def confidence(logits: np.ndarray) -> np.ndarray:
     """The largest softmax probability [N] of logits [N, C]."""
     return softmax(logits, axis=1).max(axis=1)
+
+
+def may_be_replaced(path: Path) -> bool:
+    """Whether a file is empty or begins as a result file does, be it damaged behind that."""
+    with open(path, 'rb') as file:
+        begins = file.read(256)
+    return not begins or any(f'"format": "{of}"'.encode() in begins for of in (FORMAT, EARLIER_FORMAT))
 
 
 def _map_arrays(path: Path, mapping: mmap.mmap) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from BERT.pytorch_pretrained_bert import BertAdam
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.optimization import no_decay_groups
 from BERT.pytorch_pretrained_bert.writing import remove_temporaries
-from src.checkpoints import checkpoint_files, save_model, settle
+from src.checkpoints import SAVED_STATES, checkpoint_files, save_model, settle, state_name
 from src.data_processing import TokenizedSplit
 from src.distributed import (
     from_main,
@@ -196,6 +196,7 @@ class Trainer:
         scores = {'saved': self._saved_scores(), 'last': self.last, 'best': self.best['metric'][1],
                   'lowest_loss': self.best['loss'][1]}
         return {'steps': self.total_steps, **{f'{self.chosen_by}_{state}': of_state for state, of_state in scores.items()},
+                SAVED_STATES: {state_name(criterion): step for criterion, step in self.saved.items()},
                 'skipped_steps': self.mixed_precision.skipped,
                 'seconds_training': seconds - self.evaluation_seconds, 'seconds_evaluation': self.evaluation_seconds}
 

@@ -104,6 +104,9 @@ def test_settings_as_words():
     ('ptp_threshold', 'no flag of NLI_KD_training.py'), ('train_seed', 'that is not set here; use --seeds, --teacher_seed'),
     ('student_hidden_layers', 'that is not set here; use --layers'),
     ('load_model_dir', 'that is not set here; use nothing: the stages fit together by it'),
+    ('ptp.passes', 'that is not set here; use passes, which is for students and their PTP'),
+    ('teacher.max_seq_length', 'that is not set here; use max_seq_length, which is for all stages, which '
+     'read the same rows'),
     ('holdout', 'that is not set here; use --holdout'), ('task', 'that is not set here; use --tasks')])
 def test_settings_that_cannot_be_set(name, said):
     with pytest.raises(InputError) as told:

@@ -274,13 +274,13 @@ def test_a_ptp_encoder_of_another_holdout_is_told_of(taught, tmp_path):
     workspace = taught.copy(tmp_path)
     ptp = (*FLAGS, '--num_train_epochs', 0.3, '--student_hidden_layers', 1)
     student = (*ptp, '--train_seed', 1, '--train_type', 'kd', '--load_model', 'PTP.Original_1layer.encoder.pkl')
-    assert 'replaces' not in workspace.succeed(PTP, *ptp).out
+    assert 'replaces' not in workspace.succeed(PTP, *ptp, '--PTP_seed', 1).out
     assert 'warning: ' not in workspace.succeed(TRAIN, *student).out
     assert ('was trained with --holdout 0.0 --holdout_seed 0, this run has --holdout 0.3 --holdout_seed 0: it learnt from '
             'rows that choose here') in workspace.succeed(TRAIN, *student, *HOLDOUT).out
-    out = workspace.succeed(PTP, *ptp, *HOLDOUT).out
+    out = workspace.succeed(PTP, *ptp, '--PTP_seed', 1, *HOLDOUT).out
     assert 'with --holdout 0.3 --holdout_seed 0 replaces one with --holdout 0.0' in out
-    assert 'replaces' not in workspace.succeed(PTP, *ptp, *HOLDOUT).out
+    assert 'replaces' not in workspace.succeed(PTP, *ptp, '--PTP_seed', 1, *HOLDOUT).out
     out = workspace.succeed(TRAIN, *student).out
     assert 'PTP.Original_1layer.encoder.pkl was trained with --holdout 0.3' in out and 'learnt from rows' not in out
     for flags in ((*HOLDOUT, '--holdout_seed', 1), ('--holdout', 0.2)):

@@ -233,6 +233,18 @@ def test_short_rows_of_qqp_are_skipped_counted_and_said(tmp_path, caplog):
     assert len(caplog.records) == 1 and 'skipped 2 of 4 rows' in caplog.text and 'train.tsv' in caplog.text
 
 
+@pytest.mark.parametrize('texts, told', [
+    (['"so, it is"'] * 4 + ['"a ""word"", said"'], True), (['"so, it is"'] * 4, False),
+    (['"so, it is"'] * 6 + ['so, not'], False), (['"so it is"'] * 6, False), (['no commas'] * 6, False)],
+    ids=['all', 'too few', 'all but one', 'quotes alone', 'neither'])
+def test_quotes_of_a_spreadsheet_are_told(tmp_path, caplog, texts, told):
+    """They stand around cells with a comma, of which GLUE's own files have many without."""
+    write(tmp_path, 'train.tsv', 'sentence\tlabel\n' + ''.join(f'{text}\t1\n' for text in texts))
+    with caplog.at_level(logging.WARNING):
+        assert [example.text_a for example in read('SST-2', 'train', tmp_path)] == texts
+    assert ('train.tsv: all 5 texts with a comma stand in quotes' in caplog.text) == told == bool(caplog.records)
+
+
 def test_short_test_rows_of_qqp_are_not_skipped(tmp_path):
     write(tmp_path, 'test.tsv', 'id\tquestion1\tquestion2\n0\ta\tb\n1\tc\n')
     with pytest.raises(InputError, match='test.tsv, line 3: expected at least 3 columns'):

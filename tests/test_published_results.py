@@ -179,6 +179,12 @@ def test_other_pickles_are_refused(tmp_path, content):
         read_published(write(tmp_path / 'old.pkl', content))
 
 
+def test_a_file_of_this_version_need_not_be_imported(taught):
+    workspace, _ = taught
+    with pytest.raises(InputError, match='it is a result file of save_teacher_outputs.py, which need not be imported'):
+        read_published(workspace.result_file(3))
+
+
 def test_every_cut_is_refused(tmp_path):
     whole = pickle.dumps({'a': np.arange(40.), 'b': torch.arange(9), 'c': [1, 'x', b'y', None, True, 2.5, 10**20]})
     path = tmp_path / 'old.pkl'

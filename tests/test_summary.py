@@ -285,6 +285,15 @@ def test_files_and_printed_tables(results, searched, tmp_path, caplog):
     assert 'learning_rate=default' not in (tmp_path / 'best' / 'summary.md').read_text()
 
 
+def test_of_several_settings_of_the_baseline_the_one_compared_with_is_told(tmp_path):
+    rows = [row('RTE', method, 1, acc, **{'student.learning_rate': rate})
+            for method, acc, rate in (('pkd', .5, '1e-4'), ('pkd', .6, ''), ('sps', .7, ''))]
+    told = "Differences are to pkd's setting with the best scores of those that choose."
+    searched, single = write(tmp_path / 'searched.csv', rows), write(tmp_path / 'single.csv', rows[1:])
+    for path, all_settings, times in ((searched, True, 1), (searched, False, 0), (single, True, 0)):
+        assert make_summaries([path], 'pkd', all_settings)['dev_best'].markdown().count(told) == times
+
+
 def test_the_script(results, tmp_path):
     main(['--mod', 'summary', '--results', str(results)])       # flags may be abbreviated
     assert {'summary.md', 'summary.csv', 'summary.png'} <= {path.name for path in tmp_path.iterdir()}
