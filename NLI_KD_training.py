@@ -95,9 +95,6 @@ def patience_match(args: argparse.Namespace, config: BertConfig,
                    teacher: TeacherOutputs) -> tuple[list[int], list[int]] | None:
     """(teacher layers, passes of a student of this shape) that patience matches; None when there are none."""
     _, layers, hidden = teacher.arrays['train.feature_maps'].shape
-    if 'teacher_hidden_layers' in args.given and layers != args.teacher_hidden_layers:
-        logger.warning('warning: --teacher_hidden_layers %d: the teacher of %s has %d layers', args.teacher_hidden_layers,
-                       teacher.path, layers)
     passes = config.layer_passes()
     shared_six = [layer for layer, _ in passes] == SHARED_SIX
     match = chosen_patience_layers(args.fc_layer_idx, len(passes), layers, shared_six)

@@ -159,10 +159,16 @@ def save_teachers(args: argparse.Namespace, rest: list[str]) -> None:
               *([f'--teacher_hidden_layers={layers}'] if layers else []), *rest]
              for task in args.tasks for layers in args.teacher_hidden_layers]
     parsed = [save_teacher_outputs.parse_flags(call) for call in calls]
-    if len(calls) > 1 and any(args.teacher_prediction for args in parsed):
+    if len(calls) > 1 and any(of_call.teacher_prediction for of_call in parsed):
         raise InputError(f'--teacher_prediction names one file for {len(calls)} teachers; leave it out')
-    for args in parsed:
-        save_teacher_outputs.check_files(args, find_task(args.task))
+    problems = []
+    for of_call in parsed:
+        try:
+            save_teacher_outputs.check_files(of_call, find_task(of_call.task))
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError('; '.join(dict.fromkeys(problems)))
     for call in calls:
         save_teacher_outputs.main(call)
 

@@ -36,8 +36,7 @@ from src.joined_outputs import join_folds
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import GlueTask, find_task
 from src.preparation import Setup, set_up
-from src.run_log import read_run
-from src.teacher_outputs import may_be_replaced, result_file, teacher_folder, teachers_of_other_sizes
+from src.teacher_outputs import check_replaceable, result_file, teacher_folder, teachers_of_other_sizes
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)
@@ -88,21 +87,26 @@ def splits_of(task: GlueTask) -> tuple[str, ...]:
     return tuple(name for name in SPLITS if name != 'test' or task.files(name))
 
 
-def check_files(args: argparse.Namespace, task: GlueTask) -> None:
-    """InputError or FileNotFoundError where a file of the task or of its teacher is missing, before any is read."""
-    problems = missing_files(task, splits_of(task))
+def check_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path] | None:
+    """The teacher's files; None with --teacher_model. InputError that tells of all files of the task and of its teacher that
+    are missing, before any is read."""
+    problems, files = missing_files(task, splits_of(task)), None
+    if not args.teacher_model:
+        try:
+            files = teacher_files(args, task)
+        except (InputError, FileNotFoundError) as error:
+            problems.append(str(error))
     if problems:
         raise InputError('; '.join(problems))
-    if not args.teacher_model:
-        teacher_files(args, task)
+    return files
 
 
 def save_outputs(args: argparse.Namespace, task: GlueTask) -> Path:
     """Load the teacher, let it predict every split, write the file, print its scores; returns the file."""
-    check_files(args, task)
+    files = check_files(args, task)
     setup = set_up(args, checkpoint_folder(args.teacher_model, 'teacher_model') if args.teacher_model else None)
     path = result_path(args, task, teacher_layers(args, setup))
-    model, made_by = load_teacher(args, setup, task)
+    model, made_by = load_teacher(args, setup, task, files)
     splits = {name: load_split(task, name, setup.tokenizer, args.max_seq_length) for name in splits_of(task)}
     dump(args, path, model.to(setup.device), splits, scorer(task, splits), made_by | {'precision': setup.precision})
     return path
@@ -120,12 +124,12 @@ def teacher_layers(args: argparse.Namespace, setup: Setup) -> int:
     return layers
 
 
-def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tuple[SequenceClassifier, dict[str, str]]:
-    """The teacher with its weights, and what the result file says of it."""
+def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask,
+                 files: tuple[Path, Path] | None) -> tuple[SequenceClassifier, dict[str, str]]:
+    """The teacher with its weights, and what the result file says of it; files: its own, None with --teacher_model."""
     if args.teacher_model:
         model, source, outputs = load_hf_teacher(args, setup.checkpoint, setup.config, task)
         return model, teacher_marks(source, source) | {'teacher': setup.checkpoint.name, 'outputs': outputs}
-    files = teacher_files(args, task)
     check_teacher(setup, task, files)
     logger.info('teacher: %s, %s', *files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': args.teacher_hidden_layers})
@@ -137,7 +141,7 @@ def load_teacher(args: argparse.Namespace, setup: Setup, task: GlueTask) -> tupl
 
 def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]:
     """The two files that flags name, or, without a flag, constants; where one is not named, it is the other's neighbour,
-    and where none is, they are the best pair of the folder of the task's teacher."""
+    and where none is, they are the pair of the folder of the task's teacher that best_saved finds."""
     layers = args.teacher_hidden_layers
     folder = teacher_folder(task, layers)
     both = ('load_model', 'cls_checkpoint')
@@ -145,9 +149,11 @@ def teacher_files(args: argparse.Namespace, task: GlueTask) -> tuple[Path, Path]
     encoder, classifier = (getattr(args, name) if name in named else None for name in both)
     if encoder is None and classifier is None:
         try:
-            return best_saved(folder, record=read_run(folder))
+            return best_saved(folder)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f'{error}{teachers_of_other_sizes(task, layers)}') from None
+            others = '; or name another state with --encoder_checkpoint' if any(folder.glob('BERT.encoder*.pkl')) else (
+                teachers_of_other_sizes(task, layers))
+            raise FileNotFoundError(f'{error}{others}') from None
     encoder = encoder or neighbour('cls_checkpoint', classifier, '.cls', '.encoder', 'encoder_checkpoint')
     classifier = classifier or neighbour('encoder_checkpoint', encoder, '.encoder', '.cls', 'cls_checkpoint')
     return tuple(find_checkpoint(flag, name, checkpoint_places(args, task))
@@ -163,16 +169,17 @@ def neighbour(flag: str, name: str, part: str, other_part: str, other_flag: str)
 
 
 def result_path(args: argparse.Namespace, task: GlueTask, layers: int) -> Path:
-    """--teacher_prediction, or the place of the task's teacher of so many layers."""
+    """--teacher_prediction, or the place of the task's teacher of so many layers.
+
+    InputError for a folder, and where a file of another kind would be lost."""
     if args.teacher_prediction:
         path = path_of(args.teacher_prediction).resolve()
         if path.is_dir():
             raise InputError(f'--teacher_prediction {args.teacher_prediction}: that is a folder; name a file')
-        if path.is_file() and not may_be_replaced(path):
-            raise InputError(f'--teacher_prediction {args.teacher_prediction}: there is a file of another kind there, which '
-                             'would be lost; name another one, or remove it')
-        return path
-    return result_file(task, layers, args.all_layers)
+    else:
+        path = result_file(task, layers, args.all_layers)
+    check_replaceable(path)
+    return path
 
 
 def scorer(task: GlueTask, splits: dict[str, TokenizedSplit]):

@@ -21,7 +21,7 @@ from src.nli_data_processing import find_task
 from src.preparation import set_up
 from src.published_results import PublishedSplit, read_published
 from src.run_lock import only_writer
-from src.teacher_outputs import result_file, write_results
+from src.teacher_outputs import check_replaceable, result_file, write_results
 from src.utils import run_script
 
 
@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f'{old} does not fit: its splits have states of different width or of different layers')
     patient = bool(found['train'].states)
     path = path_of(args.new) if args.new else result_file(task, args.teacher_hidden_layers, patient)
+    check_replaceable(path)
     made_by = {'teacher': f'imported from {old.name}', 'imported_sha256': sha256_of(old)}
     shape = (task.num_labels, found['train'].hidden, args.teacher_hidden_layers)
     with only_writer(path):

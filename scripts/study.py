@@ -38,6 +38,7 @@ HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
 CLAIM = ['--methods=pkd,sps,sps+ptp']
 PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
+SHORT_PTP = ['--set', 'ptp.num_train_epochs=1']     # of SST-2
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.
 SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=100', 'teacher.eval_every=100', 'num_train_epochs=3',
         'teacher.num_train_epochs=3']
@@ -57,16 +58,20 @@ PARTS: dict[str, list[list[str]]] = {
     # The rate of students: of plain PKD and SPS at 1 and 2 layers, for the recommended one was found at 3; there of all
     'search': [[*MRPC, *cells, *SEARCH, '--grid', 'learning_rate=5e-5,1e-4,2e-4']
                for cells in (['--methods=pkd,sps', '--layers=1,2', '--seeds=11'], ['--layers=3', '--seeds=11,12'])],
+    'search_sst2': [[*SST2, *CLAIM, f'--layers={layers}', '--seeds=11', '--keep_weights=none', *SHORT_PTP,
+                     '--grid', 'learning_rate=5e-5,1e-4,2e-4'] for layers in (3, 2, 1)],
     # Which layers of the checkpoint should start students of 1 and 2 layers?
     'starts': [[*MRPC, '--methods=pkd,sps', f'--layers={layers}', '--seeds=11', *SEARCH,
                 '--grid', f'layer_initialization={starts}'] for layers, starts in ((2, '1,2;1,4;2,4;3,6'), (1, '1;3;6'))],
     # How do the thresholds matter?
     'thresholds': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, *PTP,
                     '--grid', 'ptp.ptp_threshold=None;median;0.5;0.7;0.8;0.9;0.95;0.99']],
+    # How much of PTP, in epochs? (Two are in `labels`.)
+    'epochs': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, '--grid', 'ptp.num_train_epochs=1,4']],
     # The methods side by side: first those that the paper's claim is about, then all
     'mrpc': [[*MRPC, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
     'rte': [[*RTE, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
-    'sst2': [[*SST2, '--seeds=1,2,3', '--set', 'ptp.num_train_epochs=1', *cells]
+    'sst2': [[*SST2, '--seeds=1,2,3', *SHORT_PTP, *cells]
              for cells in ([*CLAIM, '--layers=3'], CLAIM, [])],
     # As the paper has it: dev chooses the state
     'mrpc_dev': [[*MRPC, '--seeds=1,2,3,4,5', *PTP, *methods] for methods in (CLAIM, [])],
@@ -81,7 +86,7 @@ PARTS: dict[str, list[list[str]]] = {
     'ranks_mrpc': [[*MRPC, *HOLDOUT, *RANKS]],
     'ranks_sst2': [[*SST2, *RANKS]],
 }
-ON_PART_OF_SST2 = ('sst2', 'ranks_sst2')
+ON_PART_OF_SST2 = ('sst2', 'search_sst2', 'ranks_sst2')
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -31,7 +31,7 @@ def _integers(text: str) -> list[int]:
 
 def separated(text: str) -> list[str]:
     """Values between semicolons, or, where there are none, commas."""
-    return [part.strip() for part in text.split(';' if ';' in text else ',')]
+    return [part for part in map(str.strip, text.split(';' if ';' in text else ',')) if part]
 
 
 # What the types of flags take, in words

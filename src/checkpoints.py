@@ -9,6 +9,7 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of
 from BERT.pytorch_pretrained_bert.writing import put_in_place, replace_file
 from src.modeling import SequenceClassifier, load_classifier, load_encoder
 from src.nli_data_processing import GlueTask
+from src.run_log import read_run
 from src.teacher_outputs import teacher_folder
 
 # What a saved pair of files was best at; '' are the weights after the last step.
@@ -74,12 +75,12 @@ def remove_checkpoints(folder: Path, prefix: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def best_saved(folder: Path, prefix: str = 'BERT', record: dict | None = None) -> tuple[Path, Path]:
-    """The saved pair of files that is best by dev metric, else by dev loss, else the final one; with the record of the run
-    that saved them, the one whose scores it has, which need not be the best that is left.
+def best_saved(folder: Path, prefix: str = 'BERT') -> tuple[Path, Path]:
+    """The saved pair of files that is best by dev metric, else by dev loss, else the final one; of a run that has ended, the
+    one whose scores its record has, which need not be the best that is left.
 
-    FileNotFoundError when it is not there."""
-    saved = (record or {}).get(SAVED_STATES)
+    FileNotFoundError when it is not there; InputError where the record cannot be read."""
+    saved = (read_run(folder_of_record(checkpoint_files(folder, prefix, '')[0])) or {}).get(SAVED_STATES)
     told = [criterion for criterion in CRITERIA if state_name(criterion) in saved] if isinstance(saved, dict) else []
     for criterion in told[:1] or CRITERIA:
         encoder, classifier = checkpoint_files(folder, prefix, criterion)
@@ -87,7 +88,7 @@ def best_saved(folder: Path, prefix: str = 'BERT', record: dict | None = None) -
             return encoder, classifier
     if told:
         raise FileNotFoundError(f'{folder} holds no {encoder.name} with its {classifier.name}, the state whose scores its '
-                                'run.json has; put both back, or train the model anew')
+                                'run.json has; put both back')
     raise FileNotFoundError(f'{folder} holds no {prefix}.encoder*.pkl with its {prefix}.cls*.pkl; train the model first')
 
 
@@ -99,15 +100,16 @@ def load_saved(model: SequenceClassifier, files: tuple[Path, Path]) -> None:
 
 def find_checkpoint(flag: str, name: str, folders: list[Path]) -> Path:
     """The file that a flag names: `~` expanded, absolute or relative to the working directory, else in one of folders."""
-    path = path_of(name)
+    path, folders_met = path_of(name), []
     places = [path] if path.is_absolute() else [Path.cwd() / path, *(folder / path for folder in folders)]
     for place in places:
         if place.is_file():
             if place.stat().st_size == 0:
                 raise InputError(f'--{flag} {name}: {place} is empty')
             return place
-        if place.is_dir():
-            raise InputError(f'--{flag} {name}: {place} is a folder; name a file in it')
+        folders_met += [place] if place.is_dir() else []
+    if folders_met:
+        raise InputError(f'--{flag} {name}: {folders_met[0]} is a folder; name a file in it')
     raise FileNotFoundError(f'--{flag} {name}: no such file; looked for {", ".join(map(str, places))}')
 
 

@@ -28,8 +28,8 @@ from src.nli_data_processing import GlueReader, GlueTask, InputExample, task_fol
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = '3'   # raise it when the same rows get other token ids or the file is another one
-ABOUT = 'about'   # the cache file's metadata: a checksum, then lines about rows of the table that were left out. One entry:
+CACHE_VERSION = '4'   # raise it when the same rows get other token ids or the file is another one
+ABOUT = 'about'   # the cache file's metadata: a checksum, then lines that users should know of the table. One entry:
 #                   several stand in any order, and files of the same rows would differ
 SPLITS = ('train', 'dev', 'test')
 ROWS_AT_ONCE = 1 << 14   # rows of text in memory at a time

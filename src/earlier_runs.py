@@ -14,7 +14,7 @@ from src.nli_data_processing import SPELLINGS, GlueTask
 from src.preparation import Inputs, Setup
 from src.run_log import TRAIN_LOG, read_run
 from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
-from src.training_state import NEUTRAL, STATE_FILE, flat
+from src.training_state import NEUTRAL, STATE_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,21 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
         path = find_checkpoint('teacher_prediction', args.teacher_prediction, [patient.parent])
     else:
         path = patient if states or patient.is_file() or not normal.is_file() else normal
+    known = {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
+             'max_seq_length': str(args.max_seq_length)} if setup else {}
     try:
-        teacher = TeacherOutputs.open(path)
-        if setup:
-            teacher.check_identity('train', {'task': task.name, 'tokenizer': setup.tokenizer.fingerprint,
-                                             'max_seq_length': str(args.max_seq_length)})
+        teacher = _open_checked(path, known)
     except FileNotFoundError as error:
         others = teachers_of_other_sizes(task, args.teacher_hidden_layers)
         raise FileNotFoundError(f'--teacher_prediction: {error}{others}') from None
     except InputError as error:
-        other = '' if args.teacher_prediction or states or path == normal or not normal.is_file() else (
-            f'; or read {normal.name}, which lies beside it, with --teacher_prediction {normal}')
+        other = ''
+        if not args.teacher_prediction and not states and path != normal:
+            with contextlib.suppress(InputError, FileNotFoundError):
+                _open_checked(normal, known)
+                other = f'; or read {normal.name}, which lies beside it and fits, with --teacher_prediction {normal}'
         raise InputError(f'--teacher_prediction: {error}{other}') from None
+    _warn_of_another_depth(args, teacher)
     if not args.teacher_prediction and path == patient:
         _warn_of_newer(normal, teacher)
     if not args.teacher_prediction:
@@ -50,6 +53,22 @@ def open_teacher(args: argparse.Namespace, task: GlueTask, states: bool, setup: 
         logger.warning('warning: the teacher of %s was trained with --holdout %s, this run has --holdout %s: it learnt from '
                        'rows that choose here', path, teacher.metadata['holdout'], _holdout(vars(args)))
     return teacher
+
+
+def _open_checked(path: Path, known: dict[str, str]) -> TeacherOutputs:
+    """A result file of which what is known of this run's training rows is true."""
+    teacher = TeacherOutputs.open(path)
+    teacher.check_identity('train', known)
+    return teacher
+
+
+def _warn_of_another_depth(args: argparse.Namespace, teacher: TeacherOutputs) -> None:
+    """A line where a file with the states of layers is of another depth than the command line says."""
+    states = teacher.arrays.get('train.feature_maps')
+    if states is not None and 'teacher_hidden_layers' in vars(args).get('given', ()) \
+            and states.shape[1] != args.teacher_hidden_layers:
+        logger.warning('warning: --teacher_hidden_layers %d: the teacher of %s has %d layers', args.teacher_hidden_layers,
+                       teacher.path, states.shape[1])
 
 
 def _warn_of_another_teacher(folder: Path, path: Path, teacher: TeacherOutputs) -> None:
@@ -167,6 +186,10 @@ UNNAMED_INPUTS = {'constants': 'other constants in the source', 'teacher': 'othe
                   'dev_rows': 'other dev rows', 'dev_labels': 'other dev labels'}
 
 
+# Flags of a replaced run that change nothing in what is computed, or of which there is a line elsewhere
+TOLD_OTHERWISE = (*NEUTRAL, 'holdout', 'holdout_seed', 'task_config', 'load_model', 'cls_checkpoint', 'teacher_prediction')
+
+
 def tell_other_run(args: argparse.Namespace, task: GlueTask, inputs: Inputs, teacher: TeacherOutputs | None,
                    log_folder: Path, marks: dict, seed: int) -> None:
     """What the names of folders and files say nothing of: of the encoder of --load_model, and of the run in log_folder that
@@ -189,13 +212,14 @@ def _tell_of_encoder(args: argparse.Namespace, inputs: Inputs, teacher: TeacherO
         return
     record = read_run(folder) or {}
     passes, now = record.get('passes'), inputs.config.layer_passes()
-    if isinstance(passes, list) and passes != [list(layer) for layer in now]:
+    if _are_passes(passes) and passes != [list(layer) for layer in now]:
         logger.warning('warning: --load_model %s ran its layers otherwise: %s, here %s', inputs.encoder,
                        wiring_words(passes), wiring_words(now))
     theirs, ours = _one_teacher(record.get('teacher')), _one_teacher(teacher and teacher.metadata)
     if theirs and ours and theirs != ours:
-        logger.warning('warning: --load_model %s learnt from the predictions of another teacher than that of %s, or of '
-                       'another state of it', inputs.encoder, teacher.path)
+        # No warning: of a teacher that has learnt its rows by heart, PTP.py advises to take an earlier state
+        logger.info('--load_model %s learnt from the predictions of another teacher than that of %s, or of another of its '
+                    'states', inputs.encoder, teacher.path)
 
 
 def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path, marks: dict, seed: int) -> None:
@@ -213,27 +237,26 @@ def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path
         logger.warning('warning: this run replaces one in %s, of a task %s that was defined otherwise: %s; to keep both, '
                        'name another place with --output_dir', log_folder, task.name, '; '.join(changes))
     then, now = earlier.get('inputs', {}), json.loads(json.dumps(marks))
-    others = _other_flags(args, earlier, seed)
-    others += [what for name, what in UNNAMED_INPUTS.items()
-               if then.get(name) and now[name] and _differ(then[name], now[name])]
-    if others:
-        logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(others))
+    flags = _other_flags(args, earlier)
+    others = [what for name, what in UNNAMED_INPUTS.items() if then.get(name) and now[name] and then[name] != now[name]
+              and not (name == 'constants' and flags)]        # which constants count is said by flags
+    seeds = [f'seed {earlier["seed"]}'] if earlier.get('seed', seed) != seed else []
+    if seeds + flags + others:
+        logger.info('this run replaces one in %s, which was made with %s', log_folder, ' and '.join(seeds + flags + others))
 
 
-def _other_flags(args: argparse.Namespace, earlier: dict, seed: int) -> list[str]:
-    """Seed and flags of an earlier run that this one has otherwise, in words; but for its holdout and its task."""
-    now, neutral = flat(vars(args)), (*NEUTRAL, 'holdout', 'holdout_seed')
-    found = [f'seed {earlier["seed"]}'] if earlier.get('seed', seed) != seed else []
-    return found + [f'--{name} {",".join(map(str, value)) if isinstance(value, list) else value}'
-                    for name, value in earlier.get('arguments', {}).items()
-                    if name in now and name not in neutral and value != now[name]]
+def _other_flags(args: argparse.Namespace, earlier: dict) -> list[str]:
+    """Flags of an earlier run that this one has otherwise, as words of a command line."""
+    now = vars(args)
+    return [f'--{name} {",".join(map(str, value)) if isinstance(value, list) else value}'
+            for name, value in earlier.get('arguments', {}).items()
+            if name in now and name not in TOLD_OTHERWISE and value != now[name]]
 
 
-def _differ(then: Any, now: Any) -> bool:
-    """Whether marks differ; of constants, those that both runs used: what a flag says in one of them is no constant."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        return any(then[name] != now[name] for name in then.keys() & now.keys())
-    return then != now
+def _are_passes(value: Any) -> bool:
+    """Whether a value of a record is passes: [layer, exchanged] each."""
+    return isinstance(value, list) and all(
+        isinstance(one, list) and len(one) == 2 and type(one[0]) is int and type(one[1]) is bool for one in value)
 
 
 def _other_holdout(args: argparse.Namespace, log_folder: Path) -> str | None:

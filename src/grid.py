@@ -108,7 +108,7 @@ def parse_axes(words: list[str]) -> dict[Address, list[str]]:
     """'learning_rate=5e-5,1e-4' -> its values. Values that hold commas stand between semicolons: 'fc_layer_idx=1,3;3,5'."""
     axes = {}
     for address, text in _assignments('--grid', words):
-        axes[address] = [value for value in separated(text) if value]
+        axes[address] = separated(text)
     return axes
 
 

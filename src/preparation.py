@@ -1,4 +1,5 @@
-"""What the scripts that compute share before they read data: checkpoint, tokenizer, device, precision and seed, checked."""
+"""What the scripts that compute share before they read data: checkpoint, tokenizer, device, precision, seed, and the files
+that a model starts from, checked."""
 import argparse
 import logging
 from collections.abc import Callable

@@ -27,7 +27,7 @@ from BERT.pytorch_pretrained_bert.weights import check_torch_file
 from src.data_processing import TokenizedSplit
 from src.evaluation import Predictions, predicted_labels
 from src.nli_data_processing import find_task
-from src.teacher_outputs import STATE_ROWS_AT_ONCE, may_be_replaced
+from src.teacher_outputs import STATE_ROWS_AT_ONCE, begins_as_result_file
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ def read_published(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size == 0:
             raise Refused('it is empty')
-        if may_be_replaced(path):
-            raise Refused('it is a result file of save_teacher_outputs.py, which need not be imported')
+        if begins_as_result_file(path):
+            raise Refused('it is what save_teacher_outputs.py wrote')
         with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
             results = load_pickle(mapping, _Calls(mapping.size()).table)
     except Refused as error:

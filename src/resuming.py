@@ -41,9 +41,9 @@ def _seed_was_drawn(arguments: dict) -> bool:
     return arguments.get('train_seed') is None and arguments.get('PTP_seed') is None
 
 
-def finished_run(args: argparse.Namespace, folder: Path, made_by: dict, weights: Callable[[dict], Any]) -> dict | None:
+def finished_run(args: argparse.Namespace, folder: Path, made_by: dict, weights: Callable[[], Any]) -> dict | None:
     """The record of a folder's run where --resume finds that it has ended, and says so. InputError where it is another, or
-    where its weights are gone: weights finds those of a record, or raises FileNotFoundError."""
+    where its weights are gone: weights finds them, or raises FileNotFoundError."""
     run = read_run(folder) if args.resume else None
     if run is not None:
         known = run.get('inputs', {})
@@ -52,9 +52,9 @@ def finished_run(args: argparse.Namespace, folder: Path, made_by: dict, weights:
         check_same(args, f'the finished run in {folder}', {name: run.get(name) for name in OF_A_FINISHED_RUN},
                {name: made_by[name] for name in OF_A_FINISHED_RUN})
         try:
-            weights(run)
+            weights()
         except FileNotFoundError as error:
-            raise InputError(f'--resume: the run has ended, but {error}: leave --resume out') from None
+            raise InputError(f'--resume: the run has ended, but {error}; without --resume it is trained anew') from None
         logger.info('--resume: the run in %s has ended already; nothing is changed', folder)
     return run
 

@@ -101,7 +101,7 @@ def load_run(folder: Path) -> SavedRun:
              'num_hidden_layers': record['layers'], 'passes': record['passes'],
              'embedding_rank': record.get('embedding_rank')}      # earlier versions' records say nothing of it
     try:
-        config, files = BertConfig.from_dict(shape), best_saved(folder, record=record)
+        config, files = BertConfig.from_dict(shape), best_saved(folder)
     except InputError as error:
         raise InputError(f'{folder / "run.json"}: {error}') from None
     config.check_room(files[0])
@@ -132,12 +132,11 @@ def checkpoints_of(folder: Path, record: dict) -> list[Path]:
     then = [path for path in then if path.is_dir()]
     try:
         named = checkpoint_folder(record['arguments']['bert_model'])
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         if not then:
-            known = record['checkpoint']['folder'] if 'checkpoint' in record else record['arguments']['bert_model']
-            raise FileNotFoundError(f'{folder}: the checkpoint that its run started from, {known}, is not there, nor one of '
-                                    f'that name in {envs.MODELS_FOLDER}; its configuration and vocabulary are needed: put '
-                                    'it back') from None
+            where = f' (then in {record["checkpoint"]["folder"]})' if 'checkpoint' in record else ''
+            raise FileNotFoundError(f'{folder}: of the checkpoint that its run started from{where} configuration and '
+                                    f'vocabulary are needed: {str(error).removeprefix("--bert_model ")}') from None
         return then
     return [named, *(path for path in then if path != named)]
 
@@ -165,11 +164,14 @@ def _is_comparisons_teacher(folder: Path) -> bool:
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether a run's saved model is there, which a comparison may have removed."""
+    """Whether a run's saved model is there, which a comparison may have removed; so it is said of one whose record cannot be
+    read, which is told where it is."""
     try:
         return bool(best_saved(folder))
-    except OSError:
+    except FileNotFoundError:
         return False
+    except (InputError, PermissionError):
+        return True
 
 
 @contextmanager
@@ -177,7 +179,7 @@ def leaving_out_unreadable(folder: Path) -> Iterator[None]:
     """Within it, where the run of a folder that was found, not named, cannot be read: a warning in place of the error."""
     try:
         yield
-    except (InputError, OSError) as error:
+    except (InputError, FileNotFoundError, PermissionError) as error:      # and none that something cannot be written
         logger.warning('warning: the run in %s is left out: %s', folder, error)
 
 

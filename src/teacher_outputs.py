@@ -352,11 +352,17 @@ def confidence(logits: np.ndarray) -> np.ndarray:
     return softmax(logits, axis=1).max(axis=1)
 
 
-def may_be_replaced(path: Path) -> bool:
-    """Whether a file is empty or begins as a result file does, be it damaged behind that."""
+def begins_as_result_file(path: Path) -> bool:
+    """Whether a file begins as a result file does, of this version or the earlier one, be it damaged behind that."""
     with open(path, 'rb') as file:
         begins = file.read(256)
-    return not begins or any(f'"format": "{of}"'.encode() in begins for of in (FORMAT, EARLIER_FORMAT))
+    return any(f'"format": "{of}"'.encode() in begins for of in (FORMAT, EARLIER_FORMAT))
+
+
+def check_replaceable(path: Path) -> None:
+    """InputError where a result file is to be written and one of another kind would be lost, say the published code's."""
+    if path.is_file() and path.stat().st_size and not begins_as_result_file(path):
+        raise InputError(f'{path} is a file of another kind, which would be lost; move it, or name another file to write')
 
 
 def _map_arrays(path: Path, mapping: mmap.mmap) -> dict[str, np.ndarray]:

@@ -43,23 +43,37 @@ def test_the_state_whose_scores_a_record_has_is_the_one_that_is_used(space, tmp_
     evaluate = (BENCHMARK, '--mode', 'evaluate', '--output_dir', tmp_path)
     assert 'has ended already' in space.succeed(*train).out
     (folder / 'BERT.encoder_acc.pkl').unlink()
-    told = f'{folder} holds no BERT.encoder_acc.pkl with its BERT.cls_acc.pkl, the state whose scores its run.json has'
+    told = (f'{folder} holds no BERT.encoder_acc.pkl with its BERT.cls_acc.pkl, the state whose scores its run.json has; '
+            'put both back')
     for call in (dump, (*evaluate, '--runs', folder), train, ('scripts.predict', '--model', folder, 'a', 'b')):
         outcome = space.call(*call)
         assert outcome.code == 2 and told in outcome.err, outcome
-    assert space.call(*train).err.endswith('or train the model anew: leave --resume out\n')
+    assert f'{told}; without --resume it is trained anew\n' in space.call(*train).err
+    assert f'{told}; or name another state with --encoder_checkpoint\n' in space.call(*dump).err
+    outcome = space.call(*evaluate)
+    assert 'left out' not in outcome.out and 'no finished run that has its weights' in outcome.err
     space.succeed(*dump, '--load_model', 'BERT.encoder_loss.pkl')
     del record['saved_states']                                # as an earlier version wrote it
     (folder / 'run.json').write_text(json.dumps(record))
     assert 'BERT.encoder_loss.pkl' in space.succeed(*dump).out
 
 
-def test_a_run_of_ptps_whose_encoder_is_gone_has_not_ended(space):
+def test_a_run_of_ptps_whose_encoder_is_gone_is_told(space):
     resume = (PTP, *PTP_BRIEF, '--model_type', 'SPS', '--resume')
     assert 'has ended already' in space.succeed(*resume).out
     (space.teacher_folder() / SPS_ENCODER).unlink()
     outcome = space.call(*resume)
-    assert outcome.code == 2 and f'holds no {SPS_ENCODER} with its PTP.SPS_2layer.cls.pkl' in outcome.err
+    assert outcome.code == 2 and outcome.err == (
+        f'error: --resume: the run has ended, but {space.teacher_folder()} holds no {SPS_ENCODER} with its '
+        'PTP.SPS_2layer.cls.pkl, the state whose scores its run.json has; put both back; without --resume it is trained '
+        'anew\n')
+
+
+@pytest.mark.parametrize('passes', [[1, 2], [['a', True]], [[0]], 'all', [[0, 1]]])
+def test_passes_of_a_record_that_are_none_tell_nothing(space, passes):
+    record = space.teacher_folder() / 'PTP.SPS_2layer' / 'run.json'
+    record.write_text(json.dumps({**json.loads(record.read_text()), 'passes': passes}))
+    assert 'otherwise' not in space.succeed(TRAIN, *KD, '--load_model', SPS_ENCODER).out
 
 
 def test_a_ptp_encoder_that_ran_its_layers_otherwise_is_told(space):
@@ -76,20 +90,20 @@ def test_a_ptp_encoder_of_another_teacher_is_told(space, tmp_path):
     other = tmp_path / 'loss.pkl'
     space.succeed(TEACHER, *SMALL, '--teacher_hidden_layers', 2, '--load_model', 'BERT.encoder.pkl',
                   '--teacher_prediction', other)
-    assert 'warning' not in space.succeed(*start).out
-    told = (f'warning: --load_model {space.teacher_folder() / SPS_ENCODER} learnt from the predictions of another teacher '
-            f'than that of {other}, or of another state of it\n')
+    assert 'learnt from the predictions' not in space.succeed(*start).out
+    told = (f'--load_model {space.teacher_folder() / SPS_ENCODER} learnt from the predictions of another teacher than that '
+            f'of {other}, or of another of its states\n')
     assert told in space.succeed(*start, '--teacher_prediction', other).out
 
 
 def test_a_result_file_of_another_depth_than_is_said_is_told(space, tmp_path):
     file = shutil.copy(space.result_file(), tmp_path / 'two.pkl')
-    flags = (TRAIN, *SMALL, '--num_train_epochs', 0.5, '--train_type', 'pkd', '--train_seed', 1,
-             '--teacher_prediction', file)
     told = f'warning: --teacher_hidden_layers 6: the teacher of {file} has 2 layers\n'
-    assert told in space.succeed(*flags, '--teacher_hidden_layers', 6).out
-    for depth in ((), ('--teacher_hidden_layers', 2)):
-        assert 'warning' not in space.succeed(*flags, *depth).out
+    for script, flags in ((TRAIN, ('--train_type', 'pkd')), (TRAIN, ('--train_type', 'kd')), (PTP, ())):
+        call = (script, *SMALL, '--num_train_epochs', 0.5, *flags, '--teacher_prediction', file)
+        assert told in space.succeed(*call, '--teacher_hidden_layers', 6).out
+        for depth in ((), ('--teacher_hidden_layers', 2)):
+            assert 'warning: --teacher' not in space.succeed(*call, *depth).out
 
 
 def test_what_a_replaced_run_was_made_with_is_told(space):
@@ -97,10 +111,10 @@ def test_what_a_replaced_run_was_made_with_is_told(space):
     ptp = (PTP, *PTP_BRIEF, '--model_type', 'SPS')
     log = space.teacher_folder() / 'PTP.SPS_2layer'
     assert 'replaces' not in space.succeed(*ptp).out
-    out = space.succeed(*ptp, '--ptp_threshold', 'median', '--PTP_seed', 2, '--freeze_layer', '1,2').out
+    out = space.succeed(*ptp, '--ptp_threshold', 0.9, '--PTP_seed', 2, '--freeze_layer', '1,2').out
     assert f'run replaces one in {log}, which was made with seed 1 and --freeze_layer None and --ptp_threshold None\n' in out
     out = space.succeed(*ptp, '--PTP_seed', 2).out
-    assert f'{log}, which was made with --freeze_layer 1,2 and --ptp_threshold median\n' in out
+    assert f'{log}, which was made with --freeze_layer 1,2 and --ptp_threshold 0.9\n' in out
     out = space.succeed(TRAIN, *SMALL, '--num_train_epochs', 0.5, '--train_seed', 2).out
     assert f'this run replaces one in {space.teacher_folder()}, which was made with seed 1 and ' in out
     assert '--learning_rate 0.002' in out and 'constants' not in out
@@ -112,9 +126,9 @@ def test_a_normal_file_that_fits_is_named_where_the_patient_one_does_not(space):
     outcome = space.call(*kd)
     normal = space.result_file(kind='normal')
     assert outcome.code == 2 and 'its max_seq_length differ' in outcome.err
-    assert f'; or read {normal.name}, which lies beside it, with --teacher_prediction {normal}\n' in outcome.err
+    assert f'; or read {normal.name}, which lies beside it and fits, with --teacher_prediction {normal}\n' in outcome.err
     space.succeed(*kd, '--teacher_prediction', normal)
-    for flags in (('--train_type', 'pkd'), ('--teacher_prediction', space.result_file())):
+    for flags in (('--train_type', 'pkd'), ('--teacher_prediction', space.result_file()), ('--max_seq_length', 24)):
         outcome = space.call(*kd, *flags)
         assert outcome.code == 2 and 'or read' not in outcome.err
 
@@ -127,26 +141,38 @@ def test_a_folder_in_the_place_of_a_file(space):
     assert outcome.code == 2 and 'is a folder; name a file in it' in outcome.err
 
 
+def test_a_folder_does_not_hide_a_file_of_its_name_in_a_later_place(space, tmp_path):
+    (tmp_path / SPS_ENCODER).mkdir()
+    start = (TRAIN, *KD, '--model_type', 'SPS', '--load_model', SPS_ENCODER)
+    outcome = space.call(*start, cwd=tmp_path)
+    assert outcome.code == 0 and f'starts from {space.teacher_folder() / SPS_ENCODER}\n' in outcome.out
+
+
 def test_a_result_file_takes_the_place_of_its_like_alone(space, tmp_path):
     path = tmp_path / 'notes.txt'
     dump = (TEACHER, *SMALL, '--teacher_hidden_layers', 2, '--teacher_prediction', path)
+    words = f'{path} is a file of another kind, which would be lost; move it, or name another file to write\n'
     for content, replaced in ((b'my notes\n', False), (b'', True), (space.result_file().read_bytes()[:5000], True)):
         path.write_bytes(content)
         outcome = space.call(*dump)
         assert (outcome.code == 0) == replaced and (path.read_bytes() != content) == replaced
-        assert replaced or f'--teacher_prediction {path}: there is a file of another kind there' in outcome.err
+        assert replaced or words in outcome.err
     space.succeed(*dump)
+    space.result_file().write_bytes(b'(dp0\n')            # the published code's pickle, say, in its usual place
+    outcome = space.call(*dump[:-2])
+    assert outcome.code == 2 and f'{space.result_file()} is a file of another kind' in outcome.err
 
 
 def test_missing_teachers_are_told_before_any_predicts(space):
-    before = space.tree()
-    outcome = space.call(BENCHMARK, '--mode', 'teacher', *SMALL, '--tasks', 'MRPC', '--teacher_hidden_layers', '2,3')
-    assert outcome.code == 2 and 'teacher_3layer holds no' in outcome.err and space.tree() == before
+    space.result_file().unlink()
+    outcome = space.call(BENCHMARK, '--mode', 'teacher', *SMALL, '--tasks', 'MRPC', '--teacher_hidden_layers', '2,3,4')
+    assert outcome.code == 2 and 'teacher_3layer holds no' in outcome.err and 'teacher_4layer holds no' in outcome.err
+    assert not space.result_file().exists()
 
 
 def test_a_checkpoint_that_is_gone_is_told_of_with_the_run(space, tmp_path):
     folder = space.teacher_folder()
-    then = (space.models / 'tiny').rename(tmp_path / 'elsewhere')
+    moved = (space.models / 'tiny').rename(tmp_path / 'elsewhere')
     record = json.loads((folder / 'run.json').read_text())
     record['checkpoint']['folder'] = str(space.models / 'tiny')
     for known in (True, False):                   # earlier versions' records tell the flag alone
@@ -154,10 +180,17 @@ def test_a_checkpoint_that_is_gone_is_told_of_with_the_run(space, tmp_path):
             del record['checkpoint']
         (folder / 'run.json').write_text(json.dumps(record))
         outcome = space.call(BENCHMARK, '--mode', 'evaluate', '--runs', folder, '--output_dir', tmp_path)
-        named = record['checkpoint']['folder'] if known else 'tiny'
-        told = f'{folder}: the checkpoint that its run started from, {named}, is not there'
+        then = f' (then in {record["checkpoint"]["folder"]})' if known else ''
+        told = (f'{folder}: of the checkpoint that its run started from{then} configuration and vocabulary are needed: '
+                "'tiny': no such folder; looked for ")
         assert outcome.code == 2 and told in outcome.err and '--bert_model' not in outcome.err
-    then.rename(space.models / 'tiny')
+        assert 'fetch_checkpoint.py tiny' in outcome.err
+    record['arguments']['bert_model'] = '/old/tiny'            # no name that could be fetched
+    (folder / 'run.json').write_text(json.dumps(record))
+    assert 'fetch' not in space.call(BENCHMARK, '--mode', 'evaluate', '--runs', folder, '--output_dir', tmp_path).err
+    record['arguments']['bert_model'] = 'tiny'
+    (folder / 'run.json').write_text(json.dumps(record))
+    moved.rename(space.models / 'tiny')
     space.succeed(BENCHMARK, '--mode', 'evaluate', '--runs', folder, '--output_dir', tmp_path)
 
 

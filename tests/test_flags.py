@@ -303,7 +303,7 @@ def test_wrong_values_of_the_result_files_script(words, expected):
     with pytest.raises(InputError) as caught:
         arguments(TEACHER, *words.split())
     assert [part for part in expected if part not in str(caught.value)] == []
-    for text in ('a,b', 'a, b', 'a; b'):
+    for text in ('a,b', 'a, b', 'a; b', 'a,b,'):
         assert arguments(TEACHER, '--join', text, '--teacher_prediction', 'c')['join'] == ['a', 'b']
 
 

@@ -181,7 +181,7 @@ def test_other_pickles_are_refused(tmp_path, content):
 
 def test_a_file_of_this_version_need_not_be_imported(taught):
     workspace, _ = taught
-    with pytest.raises(InputError, match='it is a result file of save_teacher_outputs.py, which need not be imported'):
+    with pytest.raises(InputError, match='it is what save_teacher_outputs.py wrote'):
         read_published(workspace.result_file(3))
 
 

@@ -62,8 +62,8 @@ def path_of(text: str | os.PathLike) -> Path:
 def checkpoint_folder(name_or_folder: str | os.PathLike, flag: str = 'bert_model') -> Path:
     """The folder of a checkpoint: a folder that exists (`~` expanded), else one of that name in envs.MODELS_FOLDER.
 
-    A FileNotFoundError names the flag, both places, the checkpoints that are there and, for a pretrained one, the command
-    that fetches it."""
+    A FileNotFoundError names the flag, both places, the checkpoints that are there and, for a name of a pretrained one, the
+    command that fetches it."""
     given = path_of(name_or_folder)
     places = list(dict.fromkeys([Path.cwd() / given, Path(envs.MODELS_FOLDER) / given]))
     for place in places:
@@ -73,7 +73,7 @@ def checkpoint_folder(name_or_folder: str | os.PathLike, flag: str = 'bert_model
     fetch = f'; to fetch one: python data/models/fetch_checkpoint.py {given.name or "NAME"}'
     raise FileNotFoundError(
         f'--{flag} {str(name_or_folder)!r}: no such folder; looked for {" and ".join(map(str, places))}; '
-        f'checkpoints in {envs.MODELS_FOLDER}: {found}{fetch if flag == "bert_model" else ""}')
+        f'checkpoints in {envs.MODELS_FOLDER}: {found}{fetch if flag == "bert_model" and given.name == str(given) else ""}')
 
 
 def _checkpoint_names(models_folder: Path) -> list[str]:
