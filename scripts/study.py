@@ -66,8 +66,9 @@ PARTS: dict[str, list[list[str]]] = {
     # How do the thresholds matter?
     'thresholds': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, *PTP,
                     '--grid', 'ptp.ptp_threshold=None;median;0.5;0.7;0.8;0.9;0.95;0.99']],
-    # How much of PTP, in epochs? (Two are in `labels`.)
-    'epochs': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, '--grid', 'ptp.num_train_epochs=1,4']],
+    # Does PTP help where the student has learnt what it asks?
+    'learnt': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, '--set', 'ptp.ptp_threshold=median',
+                'ptp.learning_rate=5e-5', '--grid', 'ptp.num_train_epochs=3,6']],
     # The methods side by side: first those that the paper's claim is about, then all
     'mrpc': [[*MRPC, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
     'rte': [[*RTE, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
