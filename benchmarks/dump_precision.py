@@ -51,7 +51,8 @@ def loss_and_gradient(teacher: Tensor, student: Tensor) -> tuple[Tensor, Tensor]
 def errors(args: argparse.Namespace) -> dict:
     """States of teacher and student on train in fp32, and what each type makes of the teacher's."""
     task, setup = find_task(args.task), set_up(args)
-    teacher, _ = save_teacher_outputs.load_teacher(args, setup, task)
+    files = save_teacher_outputs.teacher_files(args, task)
+    teacher, _ = save_teacher_outputs.load_teacher(args, setup, task, files)
     config = BertConfig.from_dict({**setup.config.to_dict(), 'num_hidden_layers': STUDENT_LAYERS,
                                    'passes': wiring('SPS', STUDENT_LAYERS)})
     student = SequenceClassifier(config, task.num_labels)

@@ -36,7 +36,6 @@ from src.results import Results, choosing_score
 from src.speed import SPEED_FILE, kept_speed
 from src.stage_runner import CALL, LOG, StageRunner, _end_with, _error
 from src.stages import _keep_best_loss, setting_columns, student_stage
-from src.stopping import _Noted
 from src.teacher_outputs import TeacherOutputs
 from src.training import Trainer
 from src.training_state import code_marks
@@ -810,9 +809,6 @@ def test_a_stopped_stage_goes_on(again, calls, monkeypatch):
 
     def stopping(trainer, rows):
         os.kill(os.getpid(), signal.SIGINT)
-        until = time.monotonic() + 60          # the main thread, which notes it, may have to wait for its turn
-        while _Noted.number is None and time.monotonic() < until:
-            time.sleep(0.001)
         return train(trainer, rows)
     steps = []
     monkeypatch.setattr(Trainer, '_train_step', lambda trainer, rows: (steps.append(trainer.steps), train(trainer, rows))[1])

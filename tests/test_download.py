@@ -364,8 +364,9 @@ def test_checkpoint_folder(tmp_path, monkeypatch):
         with pytest.raises(FileNotFoundError) as error:
             find(wrong)
         message = str(error.value)
-        assert '--bert_model' in message and f'{models}: one, two;' in message and '\n' not in message
-        assert 'python data/models/fetch_checkpoint.py ' + (Path(wrong).name or 'NAME') in message
+        assert '--bert_model' in message and f'{models}: one, two' in message and '\n' not in message
+        fetch = f'one, two; to fetch one: python data/models/fetch_checkpoint.py {wrong or "NAME"}'
+        assert (fetch in message) == ('/' not in wrong) == ('fetch' in message)
     assert str(here / 'nowhere/three') in str(pytest.raises(FileNotFoundError, find, 'nowhere/three').value)
 
 

@@ -18,7 +18,7 @@ from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegac
 
 import envs
 from BERT.pytorch_pretrained_bert.tokenization import load_vocab
-from src.checkpoints import checkpoint_files
+from src.checkpoints import checkpoint_files, state_name
 from src.modeling import parse_passes, wiring
 from src.nli_data_processing import find_task, processors, task_folder
 from src.saved_runs import load_run
@@ -284,6 +284,7 @@ def test_the_card_says_chosen_of_no_other_state(runs, tmp_path, criterion, told)
     record = json.loads((folder / 'run.json').read_text())
     assert record['dev_saved']['global_step'] == record['dev_last']['global_step'] == record['dev_best']['global_step']
     record['dev_last']['global_step'] += 1
+    record['saved_states'] = {state_name(criterion): record['dev_saved']['global_step']}
     (folder / 'run.json').write_text(json.dumps(record))
     pair = [path.rename(tmp_path / path.name) for path in checkpoint_files(folder, 'BERT', '_acc')]
     for path in folder.glob('BERT.*.pkl'):

@@ -73,7 +73,7 @@ def checkpoint_folder(name_or_folder: str | os.PathLike, flag: str = 'bert_model
     fetch = f'; to fetch one: python data/models/fetch_checkpoint.py {given.name or "NAME"}'
     raise FileNotFoundError(
         f'--{flag} {str(name_or_folder)!r}: no such folder; looked for {" and ".join(map(str, places))}; '
-        f'checkpoints in {envs.MODELS_FOLDER}: {found}{fetch if flag == "bert_model" and given.name == str(given) else ""}')
+        f'checkpoints in {envs.MODELS_FOLDER}: {found}{fetch if flag == "bert_model" and len(given.parts) < 2 else ""}')
 
 
 def _checkpoint_names(models_folder: Path) -> list[str]:
