@@ -125,7 +125,6 @@ def test_rows_of_sst2_are_lines_that_end_with_newlines_alone(workspace, monkeypa
     (made / 'train.tsv').write_bytes('\n'.join(['sentence\tlabel', *rows]).encode())
     monkeypatch.setattr(study, 'SST2_ROWS', 12)
     with workspace.active():
-        monkeypatch.setenv('PEAKD_GLUE', str(workspace.glue))
         drawn = (study.part_of_sst2(workspace.folder / 'part') / 'SST-2' / 'train.tsv').read_bytes().decode().split('\n')
     (made / 'train.tsv').write_bytes(kept['train.tsv'])
     assert drawn[0] == 'sentence\tlabel' and sorted(drawn[1:-1]) == sorted(rows) and drawn[-1] == ''
