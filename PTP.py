@@ -21,6 +21,7 @@ from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
 from src.preparation import seed_run, set_up
+from src.run_log import chosen_by, ptp_scores
 from src.runs import (
     build_model,
     divide,
@@ -65,7 +66,9 @@ def main(argv: list[str] | None = None) -> None:
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
                       partial(score, roles.chooser), 'acc', folder, prefix, folder / prefix, roles.rows, roles.chosen_by)
     about = {'task': task.name, 'teacher': teacher.about(), 'thresholds': thresholds, 'ptp_counts': counts}
-    train_and_record(args, setup, trainer, PTP, marks, about, score, roles)
+    record = train_and_record(args, setup, trainer, PTP, marks, about, score, roles)
+    if record:
+        tell_what_was_learnt(record)
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,
@@ -107,6 +110,18 @@ def warn_of_rare_classes(counts: dict[str, int]) -> None:
             'labels of a teacher that has memorised its training set can do harm; take an earlier teacher '
             '(BERT.encoder_loss.pkl) or other thresholds (--ptp_threshold)')
         logger.warning('warning: under %.0f %% of the training rows are %s: %s', 100 * RARE, ' or '.join(rare), advice)
+
+
+def tell_what_was_learnt(record: dict) -> None:
+    """Say of how many rows the saved encoder tells the class, and one answer for all would; warn where that is as many."""
+    learnt, constant = ptp_scores(record)
+    said = (f'the class of {100 * learnt:.1f} % of the rows of {chosen_by(record)}; one answer for all would be right for '
+            f'{100 * constant:.1f} %')
+    if learnt > constant:
+        logger.info('the encoder tells %s', said)
+    else:
+        logger.warning('warning: PTP has learnt nothing that shows: the encoder tells %s; take more epochs, another '
+                       '--learning_rate, or thresholds that divide the rows more evenly (--ptp_threshold median)', said)
 
 
 def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:

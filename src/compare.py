@@ -21,9 +21,9 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 from src.checkpoints import remove_checkpoints
 from src.grid import Cell, Grid, check_grid, grid_cells
 from src.nli_data_processing import GlueReader, GlueTask, also_served, find_task, task_folder
-from src.results import Results
+from src.results import PTP_SCORES, Results
 from src.run_lock import only_one
-from src.run_log import chosen_by, read_run
+from src.run_log import chosen_by, ptp_scores, read_run
 from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
@@ -189,13 +189,14 @@ class Comparison:
 
 
 def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
-    """What a student's finished run adds to its row: size, scores, seconds (nan when those of its PTP are not known), and
-    its speed where that has been measured."""
+    """What a student's finished run adds to its row: size, scores, those of its PTP, seconds of both (nan when its PTP's are
+    not known), and its speed where that has been measured."""
     record = read_run(root / stage.folder)
     ptp = stage.need('ptp')
-    before = (read_run(root / ptp.log_folder) or {}).get('seconds_training', math.nan) if ptp else 0
+    of_ptp = (read_run(root / ptp.log_folder) or {}) if ptp else {'seconds_training': 0}
+    columns = dict(zip(PTP_SCORES, ptp_scores(of_ptp), strict=True)) if ptp else {}
     return {'passes': len(record['passes']), 'parameters': record['parameters'], 'metric': record['metric'],
-            **scores_of(record), 'seconds': record['seconds_training'] + before,
+            **scores_of(record), **columns, 'seconds': record['seconds_training'] + of_ptp.get('seconds_training', math.nan),
             'sentences_a_second': kept_speed(root / stage.folder)}
 
 

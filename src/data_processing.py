@@ -22,7 +22,7 @@ import envs
 from BERT.pytorch_pretrained_bert import BertTokenizer
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
 from BERT.pytorch_pretrained_bert.packing import TokenBatch, packed_batch, positions
-from BERT.pytorch_pretrained_bert.writing import replace_file
+from BERT.pytorch_pretrained_bert.writing import WriteError, replace_file
 from src.distributed import main_first
 from src.nli_data_processing import GlueReader, GlueTask, InputExample, task_folder
 
@@ -256,7 +256,10 @@ def load_split(task: GlueTask, split: str, tokenizer: BertTokenizer, max_seq_len
                 logger.warning('%s is damaged: made anew', cache)
             told.clear()
             tokens = tokenize_examples(reader.examples(folder, split), tokenizer, task, split, max_seq_length)
-            _write_cache(cache, tokens, told)
+            try:
+                _write_cache(cache, tokens, told)
+            except WriteError as error:          # it spares time, and nothing hangs on it
+                logger.warning('warning: %s; the rows will be tokenised again (CACHE_FOLDER in envs.py)', error)
         else:
             tokens = TokenizedSplit(task.name, split, cached['input_ids'], cached['lengths'], cached['first_lengths'],
                                     cached.get('labels'), tokenizer.fingerprint, max_seq_length)

@@ -205,9 +205,10 @@ def scorer(args: argparse.Namespace, setup: Setup, model: SequenceClassifier, me
 
 
 def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, script: str, inputs: dict,
-                     extra: dict, score: Score, roles: Roles) -> None:
+                     extra: dict, score: Score, roles: Roles) -> dict | None:
     """Train, score the chosen state on the dev sets that are left for the end, write the curves and run.json into the
-    trainer's log folder, print the scores. With --resume it goes on from where a run was stopped.
+    trainer's log folder, print the scores; returns the record. With --resume it goes on from where a run was stopped, and
+    returns None where it had ended.
 
     No other process may be at work in the log folder (InputError). A signal leaves a training state there (Stopped)."""
     record = {'script': script, 'arguments': recorded_arguments(args), 'inputs': inputs,
@@ -223,7 +224,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
     with only_one(folder / '.lock', 'output_dir'), signals_held():
         if from_main(finished_run, args, folder, made_by, partial(best_saved, trainer.folder, trainer.prefix)):
             trainer.forget_state()
-            return
+            return None
         state = state_to_resume(args, folder, made_by) if is_main() else None
         try:
             record |= trainer.train(f'{args.train_type if script == TRAIN else "PTP"} {args.task}', made_by, state)
@@ -241,6 +242,7 @@ def train_and_record(args: argparse.Namespace, setup: Setup, trainer: Trainer, s
         trainer.forget_state()
     log_scores(record)
     logger.info('saved in %s', trainer.folder)
+    return record
 
 
 def scores_at_end(trainer: Trainer, score: Score, at_end: list[TokenizedSplit], record: dict) -> dict:

@@ -16,7 +16,7 @@ from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.grid import METHODS
 from src.nli_data_processing import SPELLINGS
 from src.plots import plot_scores
-from src.results import DEV, HOLDOUT, SCOPE, SETTING_STAGES, read_results
+from src.results import DEV, HOLDOUT, PTP_SCORES, SCOPE, SETTING_STAGES, read_results
 
 logger = logging.getLogger(__name__)
 
@@ -222,6 +222,7 @@ class Summary:
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
                 'metric': metric, 'n': len(by_seed), 'choosing': choosing.mean(), 'choosing_sd': choosing.std(),
                 **statistics, **{name: by_seed[name].mean() for name in SIZES},
+                **{name: 100 * by_seed.get(name, pd.Series(dtype=float)).mean() for name in PTP_SCORES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 
     def _differences(self, line: dict[str, Any], base: dict[str, Any] | None) -> dict[str, float]:
@@ -285,6 +286,10 @@ class Summary:
                       f'{name} − {self.baseline}': _column(lines, name, ('diff', 'diff_se'), signed=True)}
         if lines['paper'].notna().any():
             table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
+        if lines[PTP_SCORES[0]].notna().any():
+            table["PTP's own acc (one answer for all)"] = [
+                f'{points(learnt, math.nan)} ({points(constant, math.nan)})' if learnt == learnt else ''
+                for learnt, constant in zip(*(lines[name] for name in PTP_SCORES), strict=True)]
         table |= {name.replace('_', ' '): [whole(value) for value in lines[name]] for name in SIZES}
         if lines['setting'].any():
             table['setting'] = lines['setting']

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 from itertools import pairwise
 
 import numpy as np
@@ -404,6 +405,16 @@ def test_a_damaged_cache_is_made_anew(glue, tokenizer, reads, caplog, damage):
     assert len(reads) == 2 and str(cache) in caplog.text and cache.read_bytes() == content
     assert_same(load_split(MRPC, 'train', tokenizer, 20), expected)
     assert len(reads) == 2 and list(envs.CACHE_FOLDER.iterdir()) == [cache]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(glue, tokenizer, reads, caplog):
+    expected = load_split(MRPC, 'train', tokenizer, 20)
+    shutil.rmtree(envs.CACHE_FOLDER)
+    envs.CACHE_FOLDER.write_text('a file where the folder should be')
+    for times in (2, 3):
+        caplog.clear()
+        assert_same(load_split(MRPC, 'train', tokenizer, 20), expected)
+        assert len(reads) == times and f'warning: {envs.CACHE_FOLDER}' in caplog.text and 'cannot be written' in caplog.text
 
 
 def test_a_failed_reading_leaves_no_cache(glue, tokenizer):

@@ -87,6 +87,17 @@ def test_a_time_that_is_not_known_is_an_empty_cell(tmp_path):
     assert summary.csv()['seconds'].isna().tolist() == [False, True, True]
 
 
+def test_what_ptp_has_learnt_stands_beside_what_one_answer_would_tell(tmp_path):
+    """Of methods with PTP alone, and in no table of a comparison without it."""
+    scores = [{'ptp_acc': acc, 'ptp_constant_acc': 0.5} for acc in (.625, .875)]
+    rows = [*(row('MRPC', 'sps+ptp', seed, .8) | of_ptp for seed, of_ptp in enumerate(scores)), row('MRPC', 'pkd', 0, .7)]
+    title = "PTP's own acc (one answer for all)"
+    _, _, table = lines_of(write(tmp_path / 'with.csv', rows)).markdown()[:3]
+    head, _, pkd, ptp = (line.split(' | ') for line in table.splitlines())
+    assert (pkd[head.index(title)], ptp[head.index(title)]) == ('', '75.00 (50.00)')
+    assert title not in lines_of(write(tmp_path / 'without.csv', rows[2:])).markdown()[2]
+
+
 def test_runs_that_nothing_tells_apart_are_told_of(tmp_path, caplog):
     rows = [row('RTE', 'pkd', seed, .5) for seed in (1, 2)]
     write(tmp_path / 'once.csv', rows)
