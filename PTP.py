@@ -8,6 +8,7 @@ NLI_KD_training.py with --load_model; the head of four outputs has no further us
 """
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -58,8 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     marks = input_marks(args, inputs, task, splits['train'], splits['dev'], teacher)
     division = hold_out(splits['train'].labels, args.holdout, args.holdout_seed)
     splits, thresholds, counts = label_splits(args, task, teacher, splits, *division)
-    roles = divide(splits['train'], splits['dev'], *division)
     seed = seed_run(args, args.PTP_seed, lambda _: folder / prefix)
+    if args.ptp_labels == 'shuffled':
+        splits = {'train': shuffled(splits['train'], division, seed), 'dev': shuffled(splits['dev'], [slice(None)], seed)}
+    roles = divide(splits['train'], splits['dev'], *division)
     model = build_model(args, inputs, len(PTP_CLASSES), setup.device)
     tell_other_run(args, task, inputs, teacher, folder / prefix, marks, seed)
     score = scorer(args, setup, model, accuracy)
@@ -93,6 +96,16 @@ def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -
     """(confidence [R], correct [R]) of the teacher on the rows of a split, which must be those of its file."""
     teacher.check(name, split)
     return confidence_and_correct(teacher, name)
+
+
+def shuffled(split: TokenizedSplit, parts: Sequence[np.ndarray | slice], seed: int) -> TokenizedSplit:
+    """The split with the labels of each of its parts (row numbers) dealt out among the part's rows as the seed says.
+
+    What such PTP still does to a student does not come of what the teacher's predictions tell of a row."""
+    labels, drawn = split.labels.copy(), np.random.default_rng(seed)
+    for part in parts:
+        labels[part] = drawn.permutation(labels[part])
+    return replace(split, labels=labels)
 
 
 def count_classes(name: str, labels: np.ndarray) -> dict[str, int]:

@@ -130,6 +130,25 @@ def test_ptp_holds_out_the_same_rows(taught, monkeypatch):
     assert record['dev_saved']['global_step'] == record['holdout_saved']['global_step']
 
 
+@pytest.mark.parametrize('holdout', [HOLDOUT, ()])
+def test_shuffled_ptp_labels_are_the_same_ones_in_other_places(taught, monkeypatch, holdout):
+    """Each part keeps its own, and the seed alone says where they go; the tokens stay where they are."""
+    scored, accuracy = [], ptp_script.accuracy
+    monkeypatch.setattr(ptp_script, 'accuracy', lambda split, logits: scored.append(split.labels) or accuracy(split, logits))
+    flags, found = (*holdout, '--ptp_threshold', 'median'), {}
+    for name, more in (('true', ()), ('one', ('--ptp_labels', 'shuffled')), ('again', ('--ptp_labels', 'shuffled'))):
+        seen = Seen(monkeypatch)
+        scored.clear()
+        _, record = run(taught, name, *flags, '--PTP_seed', 1, *more, script=PTP)
+        order = np.argsort(np.concatenate(seen.rows))
+        assert np.array_equal(np.concatenate(seen.tokens), np.concatenate(seen.rows))
+        found[name] = torch.cat(seen.labels).numpy()[order], scored[0], record['ptp_counts']
+    for true, shuffled, again in zip(*(found[name][:2] for name in ('true', 'one', 'again')), strict=True):
+        assert np.array_equal(np.sort(true), np.sort(shuffled)) and not np.array_equal(true, shuffled)
+        assert np.array_equal(shuffled, again)
+    assert found['true'][2] == found['one'][2]
+
+
 def test_another_holdout_seed_holds_out_other_rows(taught, monkeypatch):
     seen = Seen(monkeypatch)
     run(taught, 'other', *HOLDOUT, '--holdout_seed', 4)
