@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, path_of, read_json_object
 from src.nli_data_processing import SPELLINGS, Column, GlueTask, Layout, add_task, are_thresholds, find_task, without_file
+from src.run_log import RECORD
 from src.table_files import FORMATS
 from src.training_state import differences
 
@@ -111,7 +112,7 @@ def task_of_run(folder: Path, record: dict) -> GlueTask:
     definition = record['arguments'].get('task_config')
     if definition is None:
         return find_task(record['task'])
-    where = f'{folder / "run.json"}: task_config'
+    where = f'{folder / RECORD}: task_config'
     if not isinstance(definition, dict) or not isinstance(definition.get('file'), str):
         raise InputError(f'{where}: not the definition of a task')
     task = _task(Path(definition['file']), without_file(definition), where)

@@ -12,7 +12,7 @@ from src.custom_tasks import REGRESSION, other_definition
 from src.modeling import wiring_words
 from src.nli_data_processing import SPELLINGS, GlueTask
 from src.preparation import Inputs, Setup
-from src.run_log import TRAIN_LOG, read_run
+from src.run_log import RECORD, TRAIN_LOG, read_run
 from src.teacher_outputs import TeacherOutputs, result_file, teacher_folder, teachers_of_other_sizes
 from src.training_state import NEUTRAL, STATE_FILE
 
@@ -145,7 +145,7 @@ def check_same_tokenizer(setup: Setup, encoder: Path) -> None:
     then = (read_run(folder) or {}).get('checkpoint', {}).get('tokenizer')
     now = setup.tokenizer.fingerprint
     if then and then != now:
-        raise InputError(f'{encoder}: by {folder / "run.json"} it was trained with another tokenizer (fingerprint '
+        raise InputError(f'{encoder}: by {folder / RECORD} it was trained with another tokenizer (fingerprint '
                          f'{str(then)[:12]}) than that of {setup.checkpoint} ({now[:12]}): name the checkpoint it was '
                          'started from with --bert_model, or put back its vocabulary and tokenizer_config.json')
 
@@ -161,7 +161,7 @@ def _warn_of_another_task(task: GlueTask, folder: Path) -> None:
 def _warn_of_unfinished(folder: Path) -> None:
     """A line where the training whose weights lie in a folder has begun and not ended, as far as its files tell."""
     begun = (folder / STATE_FILE).is_file() or (folder / TRAIN_LOG).is_file()
-    if begun and not (folder / 'run.json').is_file():
+    if begun and not (folder / RECORD).is_file():
         logger.warning("warning: there is no run.json in %s: if its training has not ended, the weights there are its best "
                        "so far, or an earlier run's", folder)
 

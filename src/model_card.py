@@ -11,7 +11,7 @@ from src.checkpoints import made_by_ptp
 from src.hugging_face import output_names
 from src.modeling import MODEL_TYPES, wiring, wiring_words
 from src.nli_data_processing import GlueTask
-from src.run_log import chosen_by
+from src.run_log import RECORD, chosen_by
 from src.saved_runs import SavedRun, check_kinds
 
 LEARNT_FROM = {'ft': 'the labels alone (fine-tuning)', 'kd': "the labels and a teacher's logits (knowledge distillation)",
@@ -42,7 +42,7 @@ def model_card(run: SavedRun, name: str, layers: int, parameters: int) -> str:
         **{f'{scores}.{key}': (int, float) for scores in (f'{chooser}_saved', 'dev_saved')
            for key in run.record['dev_saved']}})
     if run.args.train_type not in LEARNT_FROM:
-        raise InputError(f'{run.folder / "run.json"}: train_type {run.args.train_type!r} must be one of '
+        raise InputError(f'{run.folder / RECORD}: train_type {run.args.train_type!r} must be one of '
                          f'{", ".join(LEARNT_FROM)}')
     parts = [_front_matter(run, name), f'# {name}', _summary(run, layers, parameters), '## Scores', _scores(run),
              '## Use', _usage(run.task, name, run.args.max_seq_length), '## How it was made', _settings(run, parameters)]

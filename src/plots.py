@@ -16,7 +16,7 @@ from matplotlib.ticker import NullFormatter
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
-from src.run_log import chosen_by, read_run
+from src.run_log import EVAL_LOG, TRAIN_LOG, chosen_by, read_run
 
 COLUMN = 3.4             # inches: the width of a column, and of a panel of wider pictures
 HEIGHT = 2.4
@@ -97,8 +97,8 @@ def draw_training(loss_axis, score_axis, folder: Path, run: dict, label: str, nu
     run: its record, as run.json has it; number: of the series, which its looks go by; score: a column of eval_log.txt, the
     one that decides for None."""
     score = score or run['metric']
-    train = _read_log(folder / 'train_log.txt', 'global_steps', 'loss')
-    scores = _read_log(folder / 'eval_log.txt', 'global_steps', score)
+    train = _read_log(folder / TRAIN_LOG, 'global_steps', 'loss')
+    scores = _read_log(folder / EVAL_LOG, 'global_steps', score)
     looks = style(number) | {'linestyle': LINES[number % len(LINES)], 'label': label}
     loss_axis.plot(train['global_steps'], train['loss'], **looks, markevery=(0.1 + 0.03 * (number % 3), 0.2))
     score_axis.plot(scores['global_steps'], scores[score], **looks, markevery=max(1, len(scores) // 12))

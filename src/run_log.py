@@ -14,8 +14,8 @@ from BERT.pytorch_pretrained_bert.file_utils import InputError, read_json_object
 from BERT.pytorch_pretrained_bert.writing import append, replace_file, writing
 from src.table_files import csv_line
 
-TRAIN_LOG = 'train_log.txt'
-LOG_FILES = ('train', 'eval_log', 'run.json')      # what the names of a run's files beside its weights begin with
+TRAIN_LOG, EVAL_LOG, RECORD = 'train_log.txt', 'eval_log.txt', 'run.json'
+LOG_FILES = ('train', 'eval_log', RECORD)      # what the names of a run's files beside its weights begin with
 TRAIN_COLUMNS = ('epoch', 'global_steps', 'step', 'acc', 'loss', 'kd_loss', 'ce_loss', 'AT_loss')
 
 
@@ -117,7 +117,7 @@ class RunLog:
     def __init__(self, folder: Path, report_to: Iterable[str] = (), chosen_by: str = 'dev'):
         self.folder, self.report_to, self.chosen_by = folder, report_to, chosen_by
         self.train_file = folder / TRAIN_LOG
-        self.eval_file = folder / 'eval_log.txt'
+        self.eval_file = folder / EVAL_LOG
         self.reporters: list[TensorBoard | WandB] = []
 
     def __enter__(self) -> 'RunLog':
@@ -129,7 +129,7 @@ class RunLog:
 
     def begin(self, settings: dict | None = None) -> None:
         """Begin both anew; an earlier run's record goes, for the folder is no longer its own. settings: told to wandb."""
-        for stale in (self.folder / 'run.json', self.eval_file, self.folder / WANDB_ID, *self.folder.glob(EVENTS)):
+        for stale in (self.folder / RECORD, self.eval_file, self.folder / WANDB_ID, *self.folder.glob(EVENTS)):
             stale.unlink(missing_ok=True)
         with replace_file(self.train_file) as temporary:
             temporary.write_text(csv_line(TRAIN_COLUMNS), encoding='utf-8')
@@ -216,7 +216,7 @@ def _short(value: float) -> str:
 
 def write_run(folder: Path, record: dict) -> None:
     """Write run.json: everything that made a run and what came of it."""
-    with replace_file(folder / 'run.json') as temporary:
+    with replace_file(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2, default=str) + '\n', encoding='utf-8')
 
 
@@ -237,7 +237,7 @@ def ptp_scores(record: dict) -> tuple[float, float]:
 
 def read_run(folder: Path) -> dict | None:
     """run.json of a folder, or None when no run has ended there. InputError where it is no such record."""
-    path = folder / 'run.json'
+    path = folder / RECORD
     if not path.is_file():
         return None
     record = read_json_object(path, 'a record of a run')

@@ -18,7 +18,7 @@ from src.evaluation import predict_logits, task_scores
 from src.modeling import SequenceClassifier, dropout_probs
 from src.nli_data_processing import GlueTask
 from src.preparation import Setup, set_up
-from src.run_log import chosen_by, read_run
+from src.run_log import RECORD, chosen_by, read_run
 from src.utils import PRECISIONS, choose_device
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def check_kinds(folder: Path, record: dict, kinds: dict[str, type | tuple[type, 
         if not isinstance(values, dict) or not isinstance(values.get(key), kind):
             wrong.append(name)
     if wrong:
-        raise InputError(f'{folder / "run.json"}: not a record of a finished run: {", ".join(wrong)} missing or of another '
+        raise InputError(f'{folder / RECORD}: not a record of a finished run: {", ".join(wrong)} missing or of another '
                          'kind')
 
 
@@ -93,7 +93,7 @@ def load_run(folder: Path) -> SavedRun:
     record = finished_record(folder)
     check_kinds(folder, record, LOADING | (OF_CHECKPOINT if 'checkpoint' in record else {}))
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
-        raise InputError(f'{folder / "run.json"}: not a record of a finished run: eval_batch_size or precision out of range')
+        raise InputError(f'{folder / RECORD}: not a record of a finished run: eval_batch_size or precision out of range')
     args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
     task, setup = task_of_run(folder, record), setup_of(folder, record, args)
     tell_changes(task, str(folder))
@@ -103,7 +103,7 @@ def load_run(folder: Path) -> SavedRun:
     try:
         config, files = BertConfig.from_dict(shape), best_saved(folder)
     except InputError as error:
-        raise InputError(f'{folder / "run.json"}: {error}') from None
+        raise InputError(f'{folder / RECORD}: {error}') from None
     config.check_room(files[0])
     model = SequenceClassifier(config, task.num_labels)
     load_saved(model, files)
@@ -154,7 +154,7 @@ def finished_runs() -> list[Path]:
     """Folders of all finished runs of NLI_KD_training.py under the outputs folder whose weights are there; teachers of
     comparisons are not among them."""
     folders = sorted({path.parent for root in (envs.OUTPUTS_FOLDER, envs.HOME_OUTPUT_FOLDER, envs.STUDENT_FOLDER,
-                                               envs.COMPARE_FOLDER) for path in root.rglob('run.json')})
+                                               envs.COMPARE_FOLDER) for path in root.rglob(RECORD)})
     return [folder for folder in folders if has_weights(folder) and not _is_comparisons_teacher(folder)]
 
 

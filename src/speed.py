@@ -6,6 +6,7 @@ import numpy as np
 
 from BERT.pytorch_pretrained_bert.writing import replace_file
 from src.data_processing import TokenizedSplit
+from src.run_log import RECORD
 from src.saved_runs import SavedRun, has_weights, load_run
 
 SPEED_FILE = 'speed.txt'      # beside run.json: sentences a second
@@ -28,7 +29,7 @@ def kept_speed(folder: Path) -> int | None:
     """The speed that is kept beside a finished run, or None; that of an earlier run in the folder does not count, nor
     what is no number."""
     path = folder / SPEED_FILE
-    if not path.is_file() or path.stat().st_mtime < (folder / 'run.json').stat().st_mtime:
+    if not path.is_file() or path.stat().st_mtime < (folder / RECORD).stat().st_mtime:
         return None
     text = path.read_bytes()[:20].strip()
     return int(text) if text.isdigit() else None

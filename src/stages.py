@@ -30,6 +30,7 @@ from src.grid import (
     says,
 )
 from src.nli_data_processing import find_task
+from src.run_log import RECORD
 from src.runs import NOT_CONFIGURATION, constants_used, fold_suffix, ptp_prefix
 from src.training_state import flat
 
@@ -124,7 +125,7 @@ class Stage:
     @property
     def outputs(self) -> list[Path]:
         """What is there when it has ended. A student's weights may be gone."""
-        return [self.result] * (self.kind != 'student') + [self.log_folder / 'run.json'] * (self.kind not in RESULT_FILES)
+        return [self.result] * (self.kind != 'student') + [self.log_folder / RECORD] * (self.kind not in RESULT_FILES)
 
     def encoder(self, criterion: str) -> Path:
         """The encoder file of one of its saved states."""

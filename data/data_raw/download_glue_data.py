@@ -171,8 +171,7 @@ def task_names(text: str) -> list[str]:
     return list(dict.fromkeys(known[word.lower()] for word in words))
 
 
-def fetch_task(task: str, data_dir: Path, base_url: str | None = None, check_sums: bool = True,
-               progress: bool = True) -> Path:
+def fetch_task(task: str, data_dir: Path, base_url: str | None = None, check_sums: bool = True) -> Path:
     """Download one task and write its tables to data_dir/task, which appears when all of them are there.
 
     base_url is a folder that holds all the source files, in place of their own. What was downloaded stays in
@@ -180,8 +179,8 @@ def fetch_task(task: str, data_dir: Path, base_url: str | None = None, check_sum
     source = SOURCES[task]
     work = data_dir / '.downloads' / task
     tables = work / 'tables'
-    paths = [download(f'{(base_url or url).rstrip("/")}/{name}', work / name, sha256 if check_sums else None,
-                      progress=progress) for url, name, sha256 in source.files]
+    paths = [download(f'{(base_url or url).rstrip("/")}/{name}', work / name, sha256 if check_sums else None)
+             for url, name, sha256 in source.files]
     shutil.rmtree(tables, ignore_errors=True)
     tables.mkdir()
     source.make(paths, tables)
