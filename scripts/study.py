@@ -39,9 +39,12 @@ SEARCH = [*HOLDOUT, '--keep_weights=none']
 CLAIM = ['--methods=pkd,sps,sps+ptp']
 PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
 SHORT_PTP = ['--set', 'ptp.num_train_epochs=1']     # of SST-2
+SHUFFLED = ['--set', 'ptp.ptp_labels=shuffled']
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.
 SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=100', 'teacher.eval_every=100', 'num_train_epochs=3',
         'teacher.num_train_epochs=3']
+WHOLE_SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=400', 'teacher.eval_every=400', 'num_train_epochs=2',
+              'teacher.num_train_epochs=2']
 RANKS = ['--methods=sps', '--layers=3', '--seeds=1,2,3', '--grid', 'embedding_rank=None,32,128']
 
 # part -> calls of compare
@@ -56,8 +59,8 @@ PARTS: dict[str, list[list[str]]] = {
               + [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, *PTP, '--teacher_checkpoint=loss',
                   '--grid', 'ptp.ptp_threshold=median']],
     # The rate of students: of plain PKD and SPS at 1 and 2 layers, for the recommended one was found at 3; there of all
-    'search': [[*MRPC, *cells, *SEARCH, '--grid', 'learning_rate=5e-5,1e-4,2e-4']
-               for cells in (['--methods=pkd,sps', '--layers=1,2', '--seeds=11'], ['--layers=3', '--seeds=11,12'])],
+    'search': [[*MRPC, *cells, *SEARCH, '--grid', 'learning_rate=5e-5,1e-4,2e-4'] for cells in (
+        ['--methods=pkd,sps', '--layers=1,2', '--seeds=11'], ['--layers=3', '--seeds=11,12', *PTP])],
     'search_sst2': [[*SST2, *CLAIM, f'--layers={layers}', '--seeds=11', '--keep_weights=none', *SHORT_PTP,
                      '--grid', 'learning_rate=5e-5,1e-4,2e-4'] for layers in (3, 2, 1)],
     # Which layers of the checkpoint should start students of 1 and 2 layers?
@@ -74,6 +77,11 @@ PARTS: dict[str, list[list[str]]] = {
     'rte': [[*RTE, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
     'sst2': [[*SST2, '--seeds=1,2,3', *SHORT_PTP, *cells]
              for cells in ([*CLAIM, '--layers=3'], CLAIM, [])],
+    # All rows of SST-2: the claim's cells at 3 layers
+    'sst2_whole': [[*WHOLE_SST2, '--seeds=1,2,3', *CLAIM, '--layers=3', *SHORT_PTP]],
+    # What PTP does where its labels tell nothing of a row
+    'control_mrpc': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *SHUFFLED]],
+    'control_sst2': [[*SST2, '--methods=ptp,sps+ptp', '--layers=1', '--seeds=1,2,3', *SHORT_PTP, *SHUFFLED]],
     # As the paper has it: dev chooses the state
     'mrpc_dev': [[*MRPC, '--seeds=1,2,3,4,5', *PTP, *methods] for methods in (CLAIM, [])],
     # Is it depth or numbers that small students lack? Plain ones of more layers, and two layers that run three times
@@ -87,7 +95,7 @@ PARTS: dict[str, list[list[str]]] = {
     'ranks_mrpc': [[*MRPC, *HOLDOUT, *RANKS]],
     'ranks_sst2': [[*SST2, *RANKS]],
 }
-ON_PART_OF_SST2 = ('sst2', 'search_sst2', 'ranks_sst2')
+ON_PART_OF_SST2 = ('sst2', 'search_sst2', 'control_sst2', 'ranks_sst2')
 
 
 def main(argv: list[str] | None = None) -> None:
