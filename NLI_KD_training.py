@@ -62,11 +62,19 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(args, inputs, task.num_labels, setup.device)
     marks = input_marks(args, inputs, task, train, dev, teacher)
     tell_other_run(args, task, inputs, teacher, folder, marks, seed)
+    warn_of_another_depth(args, inputs.config.num_hidden_layers)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
     about = {'task': task.name} | ({'teacher': teacher.about()} if teacher else {})
     train_and_record(args, setup, trainer, TRAIN, marks, about, score, roles)
+
+
+def warn_of_another_depth(args: argparse.Namespace, layers: int) -> None:
+    """Say so where a model that learns from labels has not the depth that --teacher_hidden_layers gave."""
+    if args.train_type == 'ft' and 'teacher_hidden_layers' in args.given and args.teacher_hidden_layers != layers:
+        logger.warning('warning: --teacher_hidden_layers %d has no effect with --train_type ft: this model has %d layers; '
+                       '--student_hidden_layers says how many', args.teacher_hidden_layers, layers)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:

@@ -424,6 +424,15 @@ def test_accumulation_gives_the_same_losses(make_workspace):
     np.testing.assert_allclose(logs[1], logs[0], rtol=0, atol=1e-5)
 
 
+def test_a_depth_that_a_fine_tuned_model_does_not_have_is_told(taught):
+    """The flag names a teacher to learn from; for one that learns from labels it says nothing."""
+    flags = (*SMALL[:2], *SMALL[4:], '--num_train_epochs', 0.5, '--output_dir', taught.folder / 'depth')
+    told = 'warning: --teacher_hidden_layers 1 has no effect with --train_type ft: this model has 2 layers'
+    assert told in taught.succeed(TRAIN, *flags, '--teacher_hidden_layers', 1).out
+    assert 'has no effect' not in taught.succeed(TRAIN, *flags, '--teacher_hidden_layers', 2).out
+    assert 'has no effect' not in taught.succeed(TRAIN, *flags).out
+
+
 def test_abbreviated_flags(taught):
     record = trained(taught, 'short', '--student_hidden_layer', 1, '--num_train', 0.5, '--train_b', 16, '--eval_b', 8)
     assert (record['layers'], record['steps'], record['arguments']['eval_batch_size']) == (1, 2, 8)
