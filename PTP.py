@@ -126,15 +126,16 @@ def warn_of_rare_classes(counts: dict[str, int]) -> None:
 
 
 def tell_what_was_learnt(record: dict) -> None:
-    """Say of how many rows the saved encoder tells the class, and one answer for all would; warn where that is as many."""
+    """Say of how many rows the last encoder tells the class, and one answer for all would; warn where that is as many."""
     learnt, constant = ptp_scores(record)
     said = (f'the class of {100 * learnt:.1f} % of the rows of {chosen_by(record)}; one answer for all would be right for '
             f'{100 * constant:.1f} %')
     if learnt > constant:
-        logger.info('the encoder tells %s', said)
+        logger.info('the last encoder tells %s', said)
     else:
-        logger.warning('warning: PTP has learnt nothing that shows: the encoder tells %s; take more epochs, another '
-                       '--learning_rate, or thresholds that divide the rows more evenly (--ptp_threshold median)', said)
+        logger.warning('warning: PTP has learnt nothing that shows: the last encoder tells %s; take more epochs, '
+                       'another --learning_rate, or thresholds that divide the rows more evenly (--ptp_threshold median)',
+                       said)
 
 
 def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:

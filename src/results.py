@@ -13,7 +13,7 @@ LAST = ('seconds', 'sentences_a_second', 'error', 'run')
 SETTING_STAGES = ('student.', 'ptp.', 'teacher.')     # what the names of columns of settings begin with
 # Runs whose scores can be compared have these in common: the rows they learnt from and those that chose their state.
 SCOPE = ('task', 'student.bert_model', 'data', 'student.holdout', 'student.holdout_seed')
-# Accuracy of a student's PTP on the rows that chose its encoder, and that of the best constant answer
+# Accuracy of a student's PTP on dev or the holdout, and that of the best constant answer
 PTP_SCORES = ('ptp_acc', 'ptp_constant_acc')
 DEV, HOLDOUT = 'dev_best', 'holdout_best'             # scores that chose the saved state: on dev, or on the holdout
 

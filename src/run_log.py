@@ -226,13 +226,13 @@ def chosen_by(record: dict) -> str:
 
 
 def ptp_scores(record: dict) -> tuple[float, float]:
-    """(accuracy of the saved state of a PTP run's record, that of the best constant answer), both on the rows that chose.
+    """(accuracy of the last state of a PTP run's record, that of the best constant answer), both on the rows that choose.
 
-    nan for what a record does not tell."""
+    The last one, as students start from it where no other is named. nan for what a record does not tell."""
     rows = chosen_by(record)
     counts = record.get('ptp_counts', {}).get(rows, {}).values()
     constant = max(counts) / sum(counts) if any(counts) else math.nan
-    return record.get(f'{rows}_saved', {}).get('acc', math.nan), constant
+    return record.get(f'{rows}_last', {}).get('acc', math.nan), constant
 
 
 def read_run(folder: Path) -> dict | None:

@@ -405,7 +405,7 @@ def test_one_row_a_cell(compared):
         assert row['student.learning_rate'] == '0.001' and row['teacher.num_train_epochs'] == '2.0'
         assert row['ptp_acc'] == row['ptp_constant_acc'] == '' or method == 'sps+ptp'
     ptp = json.loads(next(folder_of(compared[0]).rglob('PTP.*/run.json')).read_text())
-    assert float(rows['sps+ptp']['ptp_acc']) == ptp['dev_saved']['acc']
+    assert float(rows['sps+ptp']['ptp_acc']) == ptp['dev_last']['acc']
     assert float(rows['sps+ptp']['ptp_constant_acc']) == max(ptp['ptp_counts']['dev'].values()) / 30
     assert (rows['pkd']['ptp.num_train_epochs'], rows['sps+ptp']['ptp.num_train_epochs']) == ('', '1.0')
     assert '2/2' in compared[1].err

@@ -277,13 +277,14 @@ def test_a_rare_class_of_ptp_is_told_with_what_could_be_done(caplog, counts, tol
 
 
 @pytest.mark.parametrize('learnt, told', [
-    (0.625, 'the encoder tells'), (0.5, 'warning: PTP has learnt nothing'), (0.25, 'warning')])
+    (0.625, 'the last encoder tells'), (0.5, 'warning: PTP has learnt nothing'), (0.25, 'warning')])
 def test_what_ptp_has_learnt_is_told_beside_a_constant_answer(caplog, learnt, told):
     """The best constant answer on the rows that chose, which need not be the most frequent class of those learnt from."""
     counts = {name: dict(zip(PTP_CLASSES, of_classes, strict=True))
               for name, of_classes in (('train', (90, 8, 1, 1)), ('holdout', (2, 4, 1, 1)), ('dev', (0, 0, 0, 5)))}
     caplog.set_level('INFO')
-    tell_what_was_learnt({'ptp_counts': counts, 'holdout_saved': {'acc': learnt}, 'dev_saved': {'acc': 1.0}})
+    states = {'holdout_saved': {'acc': 1.0}, 'holdout_last': {'acc': learnt}, 'dev_saved': {'acc': 1.0}}
+    tell_what_was_learnt({'ptp_counts': counts, **states})
     assert told in caplog.text and ('warning' in caplog.text) == ('warning' in told)
     assert f'the class of {100 * learnt:.1f} % of the rows of holdout; one answer' in caplog.text and '50.0 %' in caplog.text
 
