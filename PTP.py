@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from src.argument_parser import PTP, parse
@@ -64,6 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         splits = {'train': shuffled(splits['train'], division, seed), 'dev': shuffled(splits['dev'], [slice(None)], seed)}
     roles = divide(splits['train'], splits['dev'], *division)
     model = build_model(args, inputs, len(PTP_CLASSES), setup.device)
+    if args.ptp_prior:
+        start_at_frequencies(model.classifier.classifier, splits['train'].labels[roles.rows])
     tell_other_run(args, task, inputs, teacher, folder / prefix, marks, seed)
     score = scorer(args, setup, model, accuracy)
     trainer = Trainer(model, splits['train'], Objective(splits['train'].labels), settings(args, setup, task, seed),
@@ -123,6 +127,17 @@ def warn_of_rare_classes(counts: dict[str, int]) -> None:
             'labels of a teacher that has memorised its training set can do harm; take an earlier teacher '
             '(BERT.encoder_loss.pkl) or other thresholds (--ptp_threshold)')
         logger.warning('warning: under %.0f %% of the training rows are %s: %s', 100 * RARE, ' or '.join(rare), advice)
+
+
+def start_at_frequencies(head: nn.Linear, labels: np.ndarray) -> None:
+    """Let a head tell, before it has learnt anything, how frequent each class is among labels [R]: the logarithms of the
+    shares as its bias (Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3).
+
+    Else they are what PTP learns first, and at the rates of fine-tuning a bias is slow to move: the encoder learns them, and
+    hands on to the student states of [CLS] that differ less from row to row (docs/results.md)."""
+    counts = np.bincount(labels, minlength=head.out_features).clip(1)         # of a class without rows: as of one
+    with torch.no_grad():
+        head.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
 def tell_what_was_learnt(record: dict) -> None:

@@ -114,6 +114,8 @@ FLAGS = [
     Flag('ptp_labels', none_or(str), None, (PTP,),
          'shuffled: dealt out anew among the rows, so that they tell nothing of them, as a control; None: as they are',
          choices=('shuffled',)),
+    Flag('ptp_prior', none_or(_boolean), None, (PTP,),
+         'True: the head starts at the frequencies of the classes; None: at nothing, as published'),
     Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
     Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations; None: the task's own"),
@@ -337,6 +339,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
     if values.get('teacher_model'):
         problems += [f'--{name} has no effect with --teacher_model, whose folder holds encoder, classifier and vocabulary'
                      for name in args.given if name in ('bert_model', 'load_model', 'cls_checkpoint')]
+    if values.get('ptp_prior') and values.get('cls_checkpoint'):
+        problems.append('--ptp_prior has no effect with --cls_checkpoint, whose head has learnt')
     if values.get('join'):
         problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
                      if name not in ('join', 'teacher_prediction', 'task_config')]

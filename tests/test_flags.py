@@ -23,7 +23,7 @@ FITTING = SHARED | {
 DEFAULTS = {
     TRAIN: FITTING | {'train_seed': None, 'alpha': 0.7, 'T': 10.0, 'beta': 100.0, 'normalize_patience': True,
                       'fc_layer_idx': None, 'fold': None},
-    PTP: FITTING | {'PTP_seed': None, 'ptp_threshold': None, 'ptp_labels': None},
+    PTP: FITTING | {'PTP_seed': None, 'ptp_threshold': None, 'ptp_labels': None, 'ptp_prior': None},
     TEACHER: SHARED | {'all_layers': True, 'teacher_model': None, 'teacher_labels': None, 'join': None},
 }
 # A value for each flag of the training script that is not its default: (words, what they mean)

@@ -276,6 +276,18 @@ def test_a_rare_class_of_ptp_is_told_with_what_could_be_done(caplog, counts, tol
     assert ('earlier teacher' in caplog.text) == (told == 'an earlier teacher')
 
 
+@pytest.mark.parametrize('flag', [(), ('--ptp_prior', 'True')])
+def test_the_head_of_ptp_starts_at_nothing_or_at_the_frequencies_of_the_classes(taught, flag):
+    """Of those learnt from, not of those held out; told at a rate at which nothing moves."""
+    folder = taught.folder / 'prior'
+    taught.succeed(PTP, *SMALL, '--learning_rate', 1e-12, '--num_train_epochs', 0.5, '--holdout', 0.3, '--ptp_threshold',
+                   'median', '--output_dir', folder, *flag)
+    counts = np.array([*read_json(only(folder.glob('PTP*/run.json')))['ptp_counts']['train'].values()])
+    bias = read_state_dict(only(folder.glob('*.cls.pkl')))['classifier.bias'].double().numpy()
+    assert counts.sum() == 42 and len(set(counts)) > 1
+    np.testing.assert_allclose(np.exp(bias), np.maximum(counts, 1) / np.maximum(counts, 1).sum() if flag else 1, rtol=1e-6)
+
+
 @pytest.mark.parametrize('learnt, told', [
     (0.625, 'the last encoder tells'), (0.5, 'warning: PTP has learnt nothing'), (0.25, 'warning')])
 def test_what_ptp_has_learnt_is_told_beside_a_constant_answer(caplog, learnt, told):
