@@ -40,6 +40,9 @@ CLAIM = ['--methods=pkd,sps,sps+ptp']
 PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
 SHORT_PTP = ['--set', 'ptp.num_train_epochs=1']     # of SST-2
 SHUFFLED = ['--set', 'ptp.ptp_labels=shuffled']
+# PTP that starts at its classes' frequencies, and longer: at this rate it learns its question
+PRIOR = ['--methods=sps+ptp', '--layers=3', *HOLDOUT, '--set', 'ptp.ptp_prior=True', 'ptp.learning_rate=5e-5',
+         'ptp.num_train_epochs=3']
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.
 SST2 = ['--tasks=SST-2', '--holdout=0.05', '--set', 'eval_every=100', 'teacher.eval_every=100', 'num_train_epochs=3',
         'teacher.num_train_epochs=3']
@@ -72,6 +75,9 @@ PARTS: dict[str, list[list[str]]] = {
     # Does PTP help where the student has learnt what it asks?
     'learnt': [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, '--set', 'ptp.ptp_threshold=median',
                 'ptp.learning_rate=5e-5', '--grid', 'ptp.num_train_epochs=3,6']],
+    # Does it where its head starts at the frequencies of the classes?
+    'search_prior': [[*MRPC, *PRIOR, '--seeds=11,12', '--keep_weights=none']],
+    'prior': [[*MRPC, *PRIOR, '--seeds=1,2,3,4,5']],
     # The methods side by side: first those that the paper's claim is about, then all
     'mrpc': [[*MRPC, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
     'rte': [[*RTE, '--seeds=1,2,3,4,5', *HOLDOUT, *PTP, *methods] for methods in (CLAIM, [])],
