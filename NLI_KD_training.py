@@ -71,10 +71,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def warn_of_another_depth(args: argparse.Namespace, layers: int) -> None:
-    """Say so where a model that learns from labels has not the depth that --teacher_hidden_layers gave."""
-    if args.train_type == 'ft' and 'teacher_hidden_layers' in args.given and args.teacher_hidden_layers != layers:
-        logger.warning('warning: --teacher_hidden_layers %d has no effect with --train_type ft: this model has %d layers; '
-                       '--student_hidden_layers says how many', args.teacher_hidden_layers, layers)
+    """Say so where a model that learns from labels has not the depth that --teacher_hidden_layers gave, though it names no
+    folder to find weights in."""
+    finds_weights = args.load_model or args.cls_checkpoint
+    if (args.train_type == 'ft' and not finds_weights and 'teacher_hidden_layers' in args.given
+            and args.teacher_hidden_layers != layers):
+        logger.warning('warning: --teacher_hidden_layers %d is not the depth of what --train_type ft trains here, %d '
+                       'layers; --student_hidden_layers says how many', args.teacher_hidden_layers, layers)
 
 
 def leave_out(train: TokenizedSplit, rows: np.ndarray, fold: str, seed: int) -> np.ndarray:

@@ -24,7 +24,8 @@ from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
 from src.preparation import seed_run, set_up
-from src.run_log import chosen_by, ptp_scores
+from src.results import ptp_scores
+from src.run_log import chosen_by
 from src.runs import (
     build_model,
     divide,
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     about = {'task': task.name, 'teacher': teacher.about(), 'thresholds': thresholds, 'ptp_counts': counts}
     record = train_and_record(args, setup, trainer, PTP, marks, about, score, roles)
     if record:
-        tell_what_was_learnt(record)
+        tell_what_was_learnt(record, control=args.ptp_labels == 'shuffled')
 
 
 def label_splits(args: argparse.Namespace, task: GlueTask, teacher: TeacherOutputs,
@@ -103,7 +104,7 @@ def teacher_answers(teacher: TeacherOutputs, name: str, split: TokenizedSplit) -
 
 
 def shuffled(split: TokenizedSplit, parts: Sequence[np.ndarray | slice], seed: int) -> TokenizedSplit:
-    """The split with the labels of each of its parts (row numbers) dealt out among the part's rows as the seed says.
+    """The split with its labels [R] permuted within each part (row numbers), as the seed says.
 
     What such PTP still does to a student does not come of what the teacher's predictions tell of a row."""
     labels, drawn = split.labels.copy(), np.random.default_rng(seed)
@@ -130,27 +131,27 @@ def warn_of_rare_classes(counts: dict[str, int]) -> None:
 
 
 def start_at_frequencies(head: nn.Linear, labels: np.ndarray) -> None:
-    """Let a head tell, before it has learnt anything, how frequent each class is among labels [R]: the logarithms of the
-    shares as its bias (Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3).
+    """Give a head [H] -> [C] the logarithms of the classes' shares among labels [R] as its bias (after the prior of Lin et
+    al., Focal Loss for Dense Object Detection, 2017, section 3.3).
 
-    Else they are what PTP learns first, and at the rates of fine-tuning a bias is slow to move: the encoder learns them, and
-    hands on to the student states of [CLS] that differ less from row to row (docs/results.md)."""
+    Else these shares are what PTP learns first, and as a bias is slow to move at the rates of fine-tuning, it is the encoder
+    that learns them (docs/results.md)."""
     counts = np.bincount(labels, minlength=head.out_features).clip(1)         # of a class without rows: as of one
     with torch.no_grad():
         head.bias.copy_(torch.from_numpy(np.log(counts / counts.sum())))
 
 
-def tell_what_was_learnt(record: dict) -> None:
-    """Say of how many rows the last encoder tells the class, and one answer for all would; warn where that is as many."""
-    learnt, constant = ptp_scores(record)
-    said = (f'the class of {100 * learnt:.1f} % of the rows of {chosen_by(record)}; one answer for all would be right for '
-            f'{100 * constant:.1f} %')
-    if learnt > constant:
-        logger.info('the last encoder tells %s', said)
+def tell_what_was_learnt(record: dict, control: bool = False) -> None:
+    """Say how many of the classes the last state predicts, beside the majority class; warn where that is no more, but of a
+    control, of which nothing else is expected."""
+    learnt, majority = ptp_scores(record).values()
+    said = (f"PTP's last state predicts the class of {100 * learnt:.1f} % of the rows of {chosen_by(record)}, the majority "
+            f'class alone {100 * majority:.1f} %')
+    if learnt > majority or control:
+        logger.info(said)
     else:
-        logger.warning('warning: PTP has learnt nothing that shows: the last encoder tells %s; take more epochs, '
-                       'another --learning_rate, or thresholds that divide the rows more evenly (--ptp_threshold median)',
-                       said)
+        logger.warning("warning: %s: a student that starts from it can hardly have learnt the teacher's predictions; more "
+                       '--num_train_epochs, another --learning_rate or --ptp_threshold, or --ptp_prior True may help', said)
 
 
 def run_folder(args: argparse.Namespace, task: GlueTask) -> Path:

@@ -7,7 +7,7 @@
 A part is one or more calls of `run_glue_benchmark.py --mode compare` with one table, and a summary of it:
 data/outputs/study/{part}/results.csv and summary.md. Parts that choose settings use seeds of their own, and a holdout of the
 training set: dev is not looked at. The other parts take the recommended settings (src/recommended_settings.py: their rates
-come from earlier runs, of seed 1 and 3 layers, that dev chose) and PTP's two epochs below.
+come from earlier runs, of seed 1 and 3 layers, that dev chose) where nothing else stands below.
 """
 import argparse
 import os
@@ -40,7 +40,7 @@ CLAIM = ['--methods=pkd,sps,sps+ptp']
 PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
 SHORT_PTP = ['--set', 'ptp.num_train_epochs=1']     # of SST-2
 SHUFFLED = ['--set', 'ptp.ptp_labels=shuffled']
-# PTP that starts at its classes' frequencies, and longer: at this rate it learns its question
+# PTP that starts at its classes' frequencies, at five times the rate and for longer
 PRIOR = ['--methods=sps+ptp', '--layers=3', *HOLDOUT, '--set', 'ptp.ptp_prior=True', 'ptp.learning_rate=5e-5',
          'ptp.num_train_epochs=3']
 # SST-2 has rows enough for fewer epochs; each score is of more rows, so there can be fewer of them.

@@ -112,10 +112,10 @@ FLAGS = [
     Flag('ptp_threshold', none_or(str), None, (PTP,),
          't1 alone, t1,t2, or median; what is left out: the table of nli_data_processing.py'),
     Flag('ptp_labels', none_or(str), None, (PTP,),
-         'shuffled: dealt out anew among the rows, so that they tell nothing of them, as a control; None: as they are',
+         'shuffled: permuted among the rows (on dev and the holdout too), a control; None: as they are',
          choices=('shuffled',)),
     Flag('ptp_prior', none_or(_boolean), None, (PTP,),
-         'True: the head starts at the frequencies of the classes; None: at nothing, as published'),
+         "True: the bias of PTP's head starts at the logarithms of the classes' frequencies; None: at 0, as published"),
     Flag('fp16', _boolean, False, EVERY, 'the same as --precision fp16'),
     Flag('loss_scale', float, 0.0, FITTING, 'fixed loss scale of fp16; 0: dynamic'),
     Flag('eval_every', none_or(int), None, FITTING, "steps between evaluations; None: the task's own"),
@@ -233,6 +233,8 @@ def parse(script: str, description: str, argv: list[str] | None = None,
     args.task_config = defined and defined.definition
     args.precision, args.fp16 = 'fp16' if args.fp16 else args.precision, False      # one configuration, however it is spelt
     args.resume |= args.resume_anyway
+    if vars(args).get('ptp_prior') is False:
+        args.ptp_prior = None
     if getattr(args, 'num_train_epochs', 0) is None:
         args.num_train_epochs = DEFAULT_EPOCHS[args.train_type]
     return args
@@ -287,7 +289,8 @@ def _problems(args: argparse.Namespace) -> list[str]:
     problems = [f'--{name} {values[name]}: must be {words}' for names, check, words in CHECKS for name in names
                 if name in values and not check(values[name])]
     problems += [f"--{name} '': empty; give a value or leave the flag out" for name, value in values.items() if value == '']
-    problems += [f'--{flag.dest} {values[flag.dest]!r}: must be one of {", ".join(flag.choices)}' for flag in FLAGS
+    problems += [f'--{flag.dest} {values[flag.dest]!r}: must be one of '
+                 f'{", ".join((*flag.choices, *(["None"] if flag.default is None else [])))}' for flag in FLAGS
                  if flag.choices and values.get(flag.dest, flag.choices[0]) not in flag.choices]
     problems += [problem for name, read in READERS.items() if values.get(name) for problem in _problem(read, values[name])]
     problems += [f'--{name} has no effect without {" or ".join(f"--{need}" for need in needs if need.split()[0] in args)}'
@@ -340,7 +343,8 @@ def _contradictions(args: argparse.Namespace, values: dict[str, Any]) -> list[st
         problems += [f'--{name} has no effect with --teacher_model, whose folder holds encoder, classifier and vocabulary'
                      for name in args.given if name in ('bert_model', 'load_model', 'cls_checkpoint')]
     if values.get('ptp_prior') and values.get('cls_checkpoint'):
-        problems.append('--ptp_prior has no effect with --cls_checkpoint, whose head has learnt')
+        problems.append(f'--ptp_prior True contradicts --cls_checkpoint {args.cls_checkpoint}, whose head has a bias; leave '
+                        'one out')
     if values.get('join'):
         problems += [f'--{name} has no effect with --join, which reads result files alone' for name in args.given
                      if name not in ('join', 'teacher_prediction', 'task_config')]

@@ -21,9 +21,9 @@ from BERT.pytorch_pretrained_bert.file_utils import (
 from src.checkpoints import remove_checkpoints
 from src.grid import Cell, Grid, check_grid, grid_cells
 from src.nli_data_processing import GlueReader, GlueTask, also_served, find_task, task_folder
-from src.results import PTP_SCORES, Results
+from src.results import Results, ptp_scores
 from src.run_lock import only_one
-from src.run_log import chosen_by, ptp_scores, read_run
+from src.run_log import chosen_by, read_run
 from src.speed import can_tell_speed, kept_speed, sentences_a_second
 from src.stage_runner import LOG, StageRunner, is_ready, run_stages
 from src.stages import Stage, setting_columns, student_stage
@@ -194,7 +194,7 @@ def finished_columns(stage: Stage, root: Path) -> dict[str, Any]:
     record = read_run(root / stage.folder)
     ptp = stage.need('ptp')
     of_ptp = (read_run(root / ptp.log_folder) or {}) if ptp else {'seconds_training': 0}
-    columns = dict(zip(PTP_SCORES, ptp_scores(of_ptp), strict=True)) if ptp else {}
+    columns = ptp_scores(of_ptp) if ptp else {}
     return {'passes': len(record['passes']), 'parameters': record['parameters'], 'metric': record['metric'],
             **scores_of(record), **columns, 'seconds': record['seconds_training'] + of_ptp.get('seconds_training', math.nan),
             'sentences_a_second': kept_speed(root / stage.folder)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError, sha256_of
+from src.argument_parser import FLAGS
 from src.checkpoints import find_checkpoint, folder_of_record, made_by_ptp
 from src.custom_tasks import REGRESSION, other_definition
 from src.modeling import wiring_words
@@ -246,11 +247,12 @@ def _tell_of_replaced(args: argparse.Namespace, task: GlueTask, log_folder: Path
 
 
 def _other_flags(args: argparse.Namespace, earlier: dict) -> list[str]:
-    """Flags of an earlier run that this one has otherwise, as words of a command line."""
-    now = vars(args)
+    """Flags of an earlier run that this one has otherwise, as words of a command line. Those that its version did not have
+    were at their defaults."""
+    now, then = vars(args), earlier.get('arguments', {})
+    then = {flag.dest: flag.default for flag in FLAGS if then} | then
     return [f'--{name} {",".join(map(str, value)) if isinstance(value, list) else value}'
-            for name, value in earlier.get('arguments', {}).items()
-            if name in now and name not in TOLD_OTHERWISE and value != now[name]]
+            for name, value in then.items() if name in now and name not in TOLD_OTHERWISE and value != now[name]]
 
 
 def _are_passes(value: Any) -> bool:

@@ -7,14 +7,15 @@ import pandas as pd
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
 from BERT.pytorch_pretrained_bert.writing import replace_file
+from src.run_log import chosen_by
 
 FIRST = ('task', 'data', 'method', 'base', 'layers', 'passes', 'parameters', 'seed')
 LAST = ('seconds', 'sentences_a_second', 'error', 'run')
 SETTING_STAGES = ('student.', 'ptp.', 'teacher.')     # what the names of columns of settings begin with
 # Runs whose scores can be compared have these in common: the rows they learnt from and those that chose their state.
 SCOPE = ('task', 'student.bert_model', 'data', 'student.holdout', 'student.holdout_seed')
-# Accuracy of a student's PTP on dev or the holdout, and that of the best constant answer
-PTP_SCORES = ('ptp_acc', 'ptp_constant_acc')
+# Accuracy of a student's PTP on dev or the holdout, and that of the majority class there
+PTP_SCORES = ('ptp_acc', 'ptp_majority_acc')
 DEV, HOLDOUT = 'dev_best', 'holdout_best'             # scores that chose the saved state: on dev, or on the holdout
 
 
@@ -54,6 +55,15 @@ def read_results(path: Path) -> pd.DataFrame:
     if missing:
         raise InputError(f'{path}: not a results.csv of --mode compare; it has no column {", ".join(missing)}')
     return table
+
+
+def ptp_scores(record: dict) -> dict[str, float]:
+    """PTP_SCORES of the record of a PTP run, on the rows that choose, of its last state: students start from that one where
+    no other is named. nan for what the record does not tell."""
+    rows = chosen_by(record)
+    counts = record.get('ptp_counts', {}).get(rows, {}).values()
+    majority = max(counts) / sum(counts) if any(counts) else math.nan
+    return dict(zip(PTP_SCORES, (record.get(f'{rows}_last', {}).get('acc', math.nan), majority), strict=True))
 
 
 def columns_in_order(rows) -> list[str]:

@@ -225,16 +225,6 @@ def chosen_by(record: dict) -> str:
     return 'holdout' if 'holdout_saved' in record else 'dev'
 
 
-def ptp_scores(record: dict) -> tuple[float, float]:
-    """(accuracy of the last state of a PTP run's record, that of the best constant answer), both on the rows that choose.
-
-    The last one, as students start from it where no other is named. nan for what a record does not tell."""
-    rows = chosen_by(record)
-    counts = record.get('ptp_counts', {}).get(rows, {}).values()
-    constant = max(counts) / sum(counts) if any(counts) else math.nan
-    return record.get(f'{rows}_last', {}).get('acc', math.nan), constant
-
-
 def read_run(folder: Path) -> dict | None:
     """run.json of a folder, or None when no run has ended there. InputError where it is no such record."""
     path = folder / RECORD

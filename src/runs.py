@@ -169,8 +169,8 @@ def model_name(args: argparse.Namespace, layers: int) -> str:
 
 
 def ptp_prefix(args: argparse.Namespace, layers: int) -> str:
-    """What the names of the files of a PTP run begin with: PTP.SPS_3layer."""
-    return f'PTP.{model_name(args, layers)}'
+    """What the names of the files of a PTP run begin with: PTP.SPS_3layer; a control's: PTP.SPS_3layer_shuffled."""
+    return f'PTP.{model_name(args, layers)}' + (f'_{args.ptp_labels}' if args.ptp_labels else '')
 
 
 def fold_suffix(fold: str | None) -> str:

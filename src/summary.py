@@ -107,7 +107,8 @@ def load_rows(paths: list[Path]) -> pd.DataFrame:
         raise InputError(f'--results {" ".join(map(str, paths))}: {(~known).sum()} rows, the first of run '
                          f'{rows["run"][known.idxmin()][:60]!r}, have no layers, no seed or no score of their metric')
     _warn_of_doubles(rows)
-    rows['method'] = [method_label(method, base) for method, base in zip(rows['method'], rows['base'], strict=True)]
+    labels = rows.get('ptp.ptp_labels', pd.Series('', rows.index))
+    rows['method'] = [method_label(*row) for row in zip(rows['method'], rows['base'], labels, strict=True)]
     return rows
 
 
@@ -120,10 +121,10 @@ def _warn_of_doubles(rows: pd.DataFrame) -> None:
                        '%s', len(doubles), ', '.join(doubles['run'].iloc[:4]))
 
 
-def method_label(method: str, base: str) -> str:
-    """A method's name, with the base it learns by where that is another than pkd."""
+def method_label(method: str, base: str, ptp_labels: str = '') -> str:
+    """A method's name, with the base it learns by where that is another than pkd, and of a control what its labels are."""
     own = method in METHODS and METHODS[method].train_type
-    return method if own or base == 'pkd' else f'{method} on {base}'
+    return (method if own or base == 'pkd' else f'{method} on {base}') + (f' ({ptp_labels} labels)' if ptp_labels else '')
 
 
 def group_names(rows: pd.DataFrame) -> list[str]:
@@ -194,6 +195,7 @@ class Summary:
     def __init__(self, rows: pd.DataFrame, kind: str, baseline: str | None, all_settings: bool = False):
         self.kind, self.baseline, self.all_settings = kind, baseline, all_settings
         self.title, self.choosing = KINDS[kind]
+        self.chooser = 'the holdout' if self.choosing == HOLDOUT else 'dev'
         rows = rows[_scored(rows, kind)]
         rows = rows.assign(group=group_names(rows))
         lines = [line for _, depth in rows.groupby(['group', 'layers'], sort=False) for line in self._depth(depth)]
@@ -222,7 +224,7 @@ class Summary:
         return {'kind': self.kind, 'task': task, 'group': group, 'layers': int(layers), 'method': method, 'setting': setting,
                 'metric': metric, 'n': len(by_seed), 'choosing': choosing.mean(), 'choosing_sd': choosing.std(),
                 **statistics, **{name: by_seed[name].mean() for name in SIZES},
-                **{name: 100 * by_seed.get(name, pd.Series(dtype=float)).mean() for name in PTP_SCORES},
+                **{name: 100 * by_seed.get(name, pd.Series(dtype=float)).mean(skipna=False) for name in PTP_SCORES},
                 'paper': PAPER.get((task, layers), {}).get(method, math.nan), 'scores': scores, 'rank': _rank(method)}
 
     def _differences(self, line: dict[str, Any], base: dict[str, Any] | None) -> dict[str, float]:
@@ -255,12 +257,11 @@ class Summary:
     def choices(self) -> list[str]:
         """Headings and tables, one a group, of the chosen settings: of how many, the mean of the scores that chose, and what
         of the setting is not the same in all runs of the method."""
-        of_what = 'the holdout' if self.choosing == HOLDOUT else 'dev'
-        parts = [f'## Settings that {of_what} chose']
+        parts = [f'## Settings that {self.chooser} chose']
         for name, lines in self.chosen.groupby('group', sort=False):
             scores = [points(*pair) for pair in zip(lines['choosing'], lines['choosing_sd'], strict=True)]
             table = {'layers': lines['layers'], 'method': lines['method'], 'settings tried': lines['tried'], 'n': lines['n'],
-                     f'{lines["metric"].iloc[0]} on {of_what}': scores, 'setting': lines['setting']}
+                     f'{lines["metric"].iloc[0]} on {self.chooser}': scores, 'setting': lines['setting']}
             parts += [f'### {name}', markdown(pd.DataFrame(table))]
         return parts
 
@@ -287,9 +288,9 @@ class Summary:
         if lines['paper'].notna().any():
             table[f"the paper's {PAPER_SCORE}"] = [points(value, math.nan) for value in lines['paper']]
         if lines[PTP_SCORES[0]].notna().any():
-            table["PTP's own acc (one answer for all)"] = [
-                f'{points(learnt, math.nan)} ({points(constant, math.nan)})' if learnt == learnt else ''
-                for learnt, constant in zip(*(lines[name] for name in PTP_SCORES), strict=True)]
+            table[f"PTP's acc on {self.chooser} (majority class)"] = [
+                f'{points(learnt, math.nan)} ({points(majority, math.nan) or "?"})' if math.isfinite(learnt) else ''
+                for learnt, majority in zip(*(lines[name] for name in PTP_SCORES), strict=True)]
         table |= {name.replace('_', ' '): [whole(value) for value in lines[name]] for name in SIZES}
         if lines['setting'].any():
             table['setting'] = lines['setting']
@@ -319,7 +320,7 @@ class Summary:
 def _rank(method: str) -> int:
     """A method's place in tables: that in METHODS."""
     names = list(METHODS)
-    name = method.split(' on ')[0]
+    name = method.split(' (')[0].split(' on ')[0]
     return names.index(name) if name in names else len(names)
 
 

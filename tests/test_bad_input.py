@@ -93,7 +93,7 @@ def test_nothing_is_wrong_before_it_is_spoilt(spoilt):
     (TRAIN, '--alpha 0.5 --passes 1 --model_type SPS --fp16 True --train_batch_size 2 --gradient_accumulation_steps 3 '
             '--student_hidden_layers 1 --freeze_layer 2',
      ['--alpha', '--passes', '--fp16', '--gradient_accumulation_steps 3', '--freeze_layer 2']),
-    (PTP, '--ptp_prior True --cls_checkpoint x.pkl', ['--ptp_prior has no effect with --cls_checkpoint']),
+    (PTP, '--ptp_prior True --cls_checkpoint x.pkl', ['--ptp_prior True contradicts --cls_checkpoint x.pkl']),
     (PTP, '--train_type kd --ptp_threshold x --PTP_seed -1', ['--train_type kd', '--ptp_threshold', '--PTP_seed -1']),
 ])
 def test_flags(sound, script, flags, names):

@@ -403,10 +403,10 @@ def test_one_row_a_cell(compared):
             assert {f'{kind}_{name}': str(value) for name, value in record[kind].items()}.items() <= row.items()
         assert float(row['seconds']) >= record['seconds_training'] and int(row['sentences_a_second']) > 0
         assert row['student.learning_rate'] == '0.001' and row['teacher.num_train_epochs'] == '2.0'
-        assert row['ptp_acc'] == row['ptp_constant_acc'] == '' or method == 'sps+ptp'
+        assert row['ptp_acc'] == row['ptp_majority_acc'] == '' or method == 'sps+ptp'
     ptp = json.loads(next(folder_of(compared[0]).rglob('PTP.*/run.json')).read_text())
     assert float(rows['sps+ptp']['ptp_acc']) == ptp['dev_last']['acc']
-    assert float(rows['sps+ptp']['ptp_constant_acc']) == max(ptp['ptp_counts']['dev'].values()) / 30
+    assert float(rows['sps+ptp']['ptp_majority_acc']) == max(ptp['ptp_counts']['dev'].values()) / 30
     assert (rows['pkd']['ptp.num_train_epochs'], rows['sps+ptp']['ptp.num_train_epochs']) == ('', '1.0')
     assert '2/2' in compared[1].err
 

@@ -115,6 +115,11 @@ def test_what_a_replaced_run_was_made_with_is_told(space):
     assert f'run replaces one in {log}, which was made with seed 1 and --freeze_layer None and --ptp_threshold None\n' in out
     out = space.succeed(*ptp, '--PTP_seed', 2).out
     assert f'{log}, which was made with --freeze_layer 1,2 and --ptp_threshold 0.9\n' in out
+    record = json.loads((log / 'run.json').read_text())
+    del record['arguments']['ptp_prior']                       # as of a version that had no such flag
+    (log / 'run.json').write_text(json.dumps(record))
+    out = space.succeed(*ptp, '--PTP_seed', 2, '--ptp_prior', True).out
+    assert f'{log}, which was made with --ptp_prior None\n' in out
     out = space.succeed(TRAIN, *SMALL, '--num_train_epochs', 0.5, '--train_seed', 2).out
     assert f'this run replaces one in {space.teacher_folder()}, which was made with seed 1 and ' in out
     assert '--learning_rate 0.002' in out and 'constants' not in out

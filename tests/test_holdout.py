@@ -135,18 +135,20 @@ def test_shuffled_ptp_labels_are_the_same_ones_in_other_places(taught, monkeypat
     """Each part keeps its own, and the seed alone says where they go; the tokens stay where they are."""
     scored, accuracy = [], ptp_script.accuracy
     monkeypatch.setattr(ptp_script, 'accuracy', lambda split, logits: scored.append(split.labels) or accuracy(split, logits))
-    flags, found = (*holdout, '--ptp_threshold', 'median'), {}
-    for name, more in (('true', ()), ('one', ('--ptp_labels', 'shuffled')), ('again', ('--ptp_labels', 'shuffled'))):
+    flags, found, control = (*holdout, '--ptp_threshold', 'median'), {}, ('--ptp_labels', 'shuffled')
+    for name, seed, more in (('true', 1, ()), ('one', 1, control), ('again', 1, control), ('two', 2, control)):
         seen = Seen(monkeypatch)
         scored.clear()
-        _, record = run(taught, name, *flags, '--PTP_seed', 1, *more, script=PTP)
+        logs = taught.folder / name / f'PTP.Original_2layer{"_shuffled" if more else ""}'
+        taught.succeed(PTP, *FLAGS, '--num_train_epochs', 1, '--output_dir', logs.parent, *flags, '--PTP_seed', seed, *more)
+        record = json.loads((logs / 'run.json').read_text())
         order = np.argsort(np.concatenate(seen.rows))
         assert np.array_equal(np.concatenate(seen.tokens), np.concatenate(seen.rows))
-        found[name] = torch.cat(seen.labels).numpy()[order], scored[0], record['ptp_counts']
-    for true, shuffled, again in zip(*(found[name][:2] for name in ('true', 'one', 'again')), strict=True):
+        found[name] = torch.cat(seen.labels).numpy()[order], scored[0], scored[-1], record['ptp_counts']
+    for true, shuffled, again, other in zip(*(of_run[:3] for of_run in found.values()), strict=True):
         assert np.array_equal(np.sort(true), np.sort(shuffled)) and not np.array_equal(true, shuffled)
-        assert np.array_equal(shuffled, again)
-    assert found['true'][2] == found['one'][2]
+        assert np.array_equal(shuffled, again) and not np.array_equal(shuffled, other)
+    assert found['true'][3] == found['one'][3]
 
 
 def test_another_holdout_seed_holds_out_other_rows(taught, monkeypatch):

@@ -280,25 +280,31 @@ def test_a_rare_class_of_ptp_is_told_with_what_could_be_done(caplog, counts, tol
 def test_the_head_of_ptp_starts_at_nothing_or_at_the_frequencies_of_the_classes(taught, flag):
     """Of those learnt from, not of those held out; told at a rate at which nothing moves."""
     folder = taught.folder / 'prior'
-    taught.succeed(PTP, *SMALL, '--learning_rate', 1e-12, '--num_train_epochs', 0.5, '--holdout', 0.3, '--ptp_threshold',
-                   'median', '--output_dir', folder, *flag)
+    call = (PTP, *SMALL, '--learning_rate', 1e-12, '--num_train_epochs', 0.5, '--holdout', 0.3, '--ptp_threshold', 'median',
+            '--output_dir', folder, '--PTP_seed', 1, *flag)
+    assert "PTP's last state predicts the class of" in taught.succeed(*call).out
     counts = np.array([*read_json(only(folder.glob('PTP*/run.json')))['ptp_counts']['train'].values()])
     bias = read_state_dict(only(folder.glob('*.cls.pkl')))['classifier.bias'].double().numpy()
+    again = taught.succeed(*call, '--resume').out
+    assert 'has ended already' in again and 'predicts the class' not in again
     assert counts.sum() == 42 and len(set(counts)) > 1
     np.testing.assert_allclose(np.exp(bias), np.maximum(counts, 1) / np.maximum(counts, 1).sum() if flag else 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize('learnt, told', [
-    (0.625, 'the last encoder tells'), (0.5, 'warning: PTP has learnt nothing'), (0.25, 'warning')])
-def test_what_ptp_has_learnt_is_told_beside_a_constant_answer(caplog, learnt, told):
-    """The best constant answer on the rows that chose, which need not be the most frequent class of those learnt from."""
+    (0.625, "PTP's last state predicts"), (0.5, 'warning: '), (0.25, 'warning: ')])
+def test_what_ptp_has_learnt_is_told_beside_the_majority_class(caplog, learnt, told):
+    """That of the rows that choose, which need not be that of those learnt from. Of a control nothing is expected."""
     counts = {name: dict(zip(PTP_CLASSES, of_classes, strict=True))
               for name, of_classes in (('train', (90, 8, 1, 1)), ('holdout', (2, 4, 1, 1)), ('dev', (0, 0, 0, 5)))}
     caplog.set_level('INFO')
     states = {'holdout_saved': {'acc': 1.0}, 'holdout_last': {'acc': learnt}, 'dev_saved': {'acc': 1.0}}
     tell_what_was_learnt({'ptp_counts': counts, **states})
     assert told in caplog.text and ('warning' in caplog.text) == ('warning' in told)
-    assert f'the class of {100 * learnt:.1f} % of the rows of holdout; one answer' in caplog.text and '50.0 %' in caplog.text
+    assert f'the class of {100 * learnt:.1f} % of the rows of holdout, the majority class alone 50.0 %' in caplog.text
+    caplog.clear()
+    tell_what_was_learnt({'ptp_counts': counts, **states}, control=True)
+    assert 'predicts the class' in caplog.text and 'warning' not in caplog.text
 
 
 def test_readme_numbers_are_true():
@@ -440,10 +446,11 @@ def test_accumulation_gives_the_same_losses(make_workspace):
 def test_a_depth_that_a_fine_tuned_model_does_not_have_is_told(taught):
     """The flag names a teacher to learn from; for one that learns from labels it says nothing."""
     flags = (*SMALL[:2], *SMALL[4:], '--num_train_epochs', 0.5, '--output_dir', taught.folder / 'depth')
-    told = 'warning: --teacher_hidden_layers 1 has no effect with --train_type ft: this model has 2 layers'
+    told = 'warning: --teacher_hidden_layers 1 is not the depth of what --train_type ft trains here, 2 layers;'
     assert told in taught.succeed(TRAIN, *flags, '--teacher_hidden_layers', 1).out
-    assert 'has no effect' not in taught.succeed(TRAIN, *flags, '--teacher_hidden_layers', 2).out
-    assert 'has no effect' not in taught.succeed(TRAIN, *flags).out
+    start = ('--load_model', taught.teacher_folder() / 'BERT.encoder.pkl')     # which the depth may be needed to find
+    for others in (('--teacher_hidden_layers', 2), (), ('--teacher_hidden_layers', 1, *start)):
+        assert 'is not the depth' not in taught.succeed(TRAIN, *flags, *others).out
 
 
 def test_abbreviated_flags(taught):

@@ -87,15 +87,24 @@ def test_a_time_that_is_not_known_is_an_empty_cell(tmp_path):
     assert summary.csv()['seconds'].isna().tolist() == [False, True, True]
 
 
-def test_what_ptp_has_learnt_stands_beside_what_one_answer_would_tell(tmp_path):
-    """Of methods with PTP alone, and in no table of a comparison without it."""
-    scores = [{'ptp_acc': acc, 'ptp_constant_acc': 0.5} for acc in (.625, .875)]
+def test_what_ptp_has_learnt_stands_beside_the_majority_class(tmp_path):
+    """Of methods with PTP alone, where all their rows have it, and in no table of a comparison without it."""
+    scores = [{'ptp_acc': acc, 'ptp_majority_acc': 0.5} for acc in (.625, .875)]
     rows = [*(row('MRPC', 'sps+ptp', seed, .8) | of_ptp for seed, of_ptp in enumerate(scores)), row('MRPC', 'pkd', 0, .7)]
-    title = "PTP's own acc (one answer for all)"
+    title = "PTP's acc on dev (majority class)"
     _, _, table = lines_of(write(tmp_path / 'with.csv', rows)).markdown()[:3]
     head, _, pkd, ptp = (line.split(' | ') for line in table.splitlines())
     assert (pkd[head.index(title)], ptp[head.index(title)]) == ('', '75.00 (50.00)')
-    assert title not in lines_of(write(tmp_path / 'without.csv', rows[2:])).markdown()[2]
+    for name, others in (('without', rows[2:]), ('some', [*rows, row('MRPC', 'sps+ptp', 3, .8)])):
+        assert title not in lines_of(write(tmp_path / f'{name}.csv', others)).markdown()[2]
+
+
+def test_a_control_is_a_method_of_its_own(tmp_path):
+    """Not a setting of the method that could be chosen for it."""
+    rows = [row('MRPC', 'sps+ptp', 1, acc, **{'ptp.ptp_labels': labels}) for acc, labels in ((.8, ''), (.9, 'shuffled'))]
+    lines = lines_of(write(tmp_path / 'results.csv', [row('MRPC', 'pkd', 1, .7), *rows]))
+    assert dict(zip(lines.chosen['method'], lines.chosen['acc_mean'], strict=True)) == {
+        'pkd': pytest.approx(70), 'sps+ptp': pytest.approx(80), 'sps+ptp (shuffled labels)': pytest.approx(90)}
 
 
 def test_runs_that_nothing_tells_apart_are_told_of(tmp_path, caplog):
