@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(args, inputs, task.num_labels, setup.device)
     marks = input_marks(args, inputs, task, train, dev, teacher)
     tell_other_run(args, task, inputs, teacher, folder, marks, seed)
-    warn_of_another_depth(args, inputs.config.num_hidden_layers)
+    warn_of_unused_depth(args, inputs.config.num_hidden_layers)
     score = scorer(args, setup, model, task_scores)
     trainer = Trainer(model, train, objective, settings(args, setup, task, seed), partial(score, roles.chooser), task.metric,
                       folder, 'BERT', folder, roles.rows, roles.chosen_by)
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     train_and_record(args, setup, trainer, TRAIN, marks, about, score, roles)
 
 
-def warn_of_another_depth(args: argparse.Namespace, layers: int) -> None:
+def warn_of_unused_depth(args: argparse.Namespace, layers: int) -> None:
     """Say so where a model that learns from labels has not the depth that --teacher_hidden_layers gave, though it names no
     folder to find weights in."""
     finds_weights = args.load_model or args.cls_checkpoint
