@@ -172,6 +172,9 @@ def test_what_is_shared_is_stored_once(exported, model_type, layers):
 def test_int8_is_near(exported, model_type, layers):
     run, file, int8_file = exported(model_type, layers)
     assert int8_file.stat().st_size < file.stat().st_size
+    weights = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(int8_file).graph.initializer
+               if tensor.data_type == onnx.TensorProto.INT8]
+    assert max(np.abs(weight.astype(int)).max() for weight in weights) == 64          # 255 * 64 * 2 < 2 ** 15
     arrays = inputs(8, 30)
     wanted = reference(run.model, *arrays)
     found, = onnxruntime.InferenceSession(int8_file).run(None, dict(zip(INPUTS, arrays, strict=True)))
