@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from BERT.pytorch_pretrained_bert import BertConfig, BertModel
+from BERT.pytorch_pretrained_bert import BertConfig, BertModel, linear
 from BERT.pytorch_pretrained_bert.attention import _Attention, attention
 from BERT.pytorch_pretrained_bert.dropout import STEPS, dropout, dropout_add, keep_mask
 from BERT.pytorch_pretrained_bert.inference import PackedLinear, packed_for_inference
@@ -279,12 +279,13 @@ def test_attention_on_cuda_is_the_same_one(monkeypatch):
 # Linear layers
 
 CPU = torch.device('cpu')
-with_onednn = pytest.mark.skipif(not has_onednn(CPU, torch.bfloat16), reason='no oneDNN with bf16 here')
+with_onednn = pytest.mark.skipif(not has_onednn(CPU, torch.float32), reason='no oneDNN here')
 
 
 @with_onednn
 @pytest.mark.parametrize('rows', [1, 5, 130])
 def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
+    monkeypatch.setattr(linear, 'ONEDNN_IS_FASTER', True)
     torch.manual_seed(0)
     layer, x, grad = Linear(48, 32), torch.randn(rows, 48, requires_grad=True), torch.randn(rows, 32)
     inputs = (x, layer.weight, layer.bias)
@@ -297,6 +298,13 @@ def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
     for one, other in zip(torch.autograd.grad(got, inputs, grad), torch.autograd.grad(expected, precise, grad.double()),
                           strict=True):
         assert (one - other).norm() <= 1e-6 * other.norm()
+
+
+def test_fp32_linear_layers_train_with_mkl_where_that_is_faster(monkeypatch):
+    monkeypatch.setattr(linear, 'ONEDNN_IS_FASTER', False)
+    monkeypatch.setattr(linear, '_Linear', None)
+    layer, x = Linear(48, 32), torch.randn(7, 48)
+    assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
 
 
 def test_onednn_is_for_the_cpu_and_for_types_it_knows(monkeypatch):
@@ -324,9 +332,10 @@ def test_linear_layers_in_other_types_are_torchs():
 
 # Evaluation
 
-@with_onednn
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_packed_layers_compute_the_same_and_leave_the_model_as_it_was(dtype):
+    if not has_onednn(CPU, dtype):
+        pytest.skip(f'no oneDNN with {dtype} here')
     model, (packed, _) = random_model(PASSES['SPS']), random_batch(BATCHES['three groups'])
     names, parameters = list(model.state_dict()), list(model.parameters())
     outputs = []
