@@ -37,6 +37,7 @@ MRPC, RTE = ['--tasks=MRPC', *OF_SMALL_TASKS], ['--tasks=RTE', *OF_SMALL_TASKS]
 HOLDOUT = ['--holdout=0.1']
 SEARCH = [*HOLDOUT, '--keep_weights=none']
 CLAIM = ['--methods=pkd,sps,sps+ptp']
+RATES = ['--grid', 'learning_rate=5e-5,1e-4,2e-4']
 PTP = ['--set', 'ptp.num_train_epochs=2']      # as in `labels`, and at the rate that was best there
 SHORT_PTP = ['--set', 'ptp.num_train_epochs=1']     # of SST-2
 SHUFFLED = ['--set', 'ptp.ptp_labels=shuffled']
@@ -61,11 +62,15 @@ PARTS: dict[str, list[list[str]]] = {
                                               (['--teacher_checkpoint=acc'], 'sps+ptp', '5e-5'))]
               + [[*MRPC, '--methods=sps+ptp', '--layers=3', '--seeds=11,12', *SEARCH, *PTP, '--teacher_checkpoint=loss',
                   '--grid', 'ptp.ptp_threshold=median']],
-    # The rate of students: of plain PKD and SPS at 1 and 2 layers, for the recommended one was found at 3; there of all
-    'search': [[*MRPC, *cells, *SEARCH, '--grid', 'learning_rate=5e-5,1e-4,2e-4'] for cells in (
-        ['--methods=pkd,sps', '--layers=1,2', '--seeds=11'], ['--layers=3', '--seeds=11,12', *PTP])],
+    # The rate of students: of plain PKD and SPS, of which the recommended one was found at 3 layers and by dev
+    'search': [[*MRPC, '--methods=pkd,sps', '--layers=1,2,3', '--seeds=11', *SEARCH, *RATES]],
+    # That of the others at 3 layers, in fp32: so that CPUs without bf16 can make these rows, as one has
+    'search_others': [['--tasks=MRPC', '--methods=ft', '--layers=3', '--seeds=11', *SEARCH, '--set', 'eval_every=25',
+                       'dropout=None', 'precision=fp32', '--grid', 'learning_rate=2e-5,5e-5,1e-4,2e-4'],
+                      [*MRPC, '--methods=kd,sps_no_shuffle,ptp,sps+ptp', '--layers=3', '--seeds=11', *SEARCH, *PTP, '--set',
+                       'precision=fp32', 'teacher.precision=fp32', 'ptp.precision=fp32', *RATES]],
     'search_sst2': [[*SST2, *CLAIM, f'--layers={layers}', '--seeds=11', '--keep_weights=none', *SHORT_PTP,
-                     '--grid', 'learning_rate=5e-5,1e-4,2e-4'] for layers in (3, 2, 1)],
+                     *RATES] for layers in (3, 2, 1)],
     # Which layers of the checkpoint should start students of 1 and 2 layers?
     'starts': [[*MRPC, '--methods=pkd,sps', f'--layers={layers}', '--seeds=11', *SEARCH,
                 '--grid', f'layer_initialization={starts}'] for layers, starts in ((2, '1,2;1,4;2,4;3,6'), (1, '1;3;6'))],

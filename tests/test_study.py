@@ -41,7 +41,7 @@ def test_settings_are_searched_with_seeds_of_their_own_and_a_holdout(workspace):
             for call in study.PARTS[part]:
                 yield run_glue_benchmark.make_grid(
                     run_glue_benchmark.parse_flags(['--mode=compare', *study.COMMON, *call])[0])
-    searching = ('labels', 'search', 'search_sst2', 'search_prior', 'starts', 'thresholds', 'learnt')
+    searching = ('labels', 'search', 'search_others', 'search_sst2', 'search_prior', 'starts', 'thresholds', 'learnt')
     with workspace.active():
         searched, others = list(grids(searching)), list(grids(study.PARTS.keys() - {*searching}))
     assert all(grid.common['holdout'] == ('0.05' if 'SST-2' in grid.tasks else '0.1') for grid in searched)
