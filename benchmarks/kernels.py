@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from BERT.pytorch_pretrained_bert import linear
 from BERT.pytorch_pretrained_bert.attention import attention
 from BERT.pytorch_pretrained_bert.dropout import dropout
 from BERT.pytorch_pretrained_bert.inference import PackedLinear
-from BERT.pytorch_pretrained_bert.linear import Linear
+from BERT.pytorch_pretrained_bert.linear import Linear, has_onednn
 from BERT.pytorch_pretrained_bert.packing import packed_layout
 from src.argument_parser import Parser
 from src.utils import keep_freed_memory, run_script
@@ -53,7 +54,7 @@ def copies(*shape: int, dtype: torch.dtype = torch.bfloat16) -> list[torch.Tenso
 def linear_layers() -> dict[str, dict]:
     """A linear layer with GELU in evaluation, and a linear layer's training step in fp32: torch's and ours."""
     found = {}
-    for dtype in (torch.bfloat16, torch.float32):
+    for dtype in (dtype for dtype in (torch.bfloat16, torch.float32) if has_onednn(torch.device('cpu'), dtype)):
         layers, x = [nn.Linear(768, 3072).to(dtype) for _ in range(COPIES)], copies(ROWS, 768, dtype=dtype)
         packed = [PackedLinear(layer, dtype, gelu=True) for layer in layers]
         with torch.inference_mode():
@@ -68,6 +69,7 @@ def linear_layers() -> dict[str, dict]:
         layer(x).backward(grad)
         layer.zero_grad()
         x.grad = None
+    linear.TRAINS_WITH_ONEDNN = True         # for the comparison, whatever this CPU has
     found['linear_step_float32'] = {name: timed(step, [kind(768, 3072) for _ in range(COPIES)], x)
                                     for name, kind in (('torch', nn.Linear), ('onednn', Linear))}
     return found

@@ -125,8 +125,8 @@ def write_onnx(proto: Any, path: Path, int8: bool = False) -> None:
     """Write an onnx.ModelProto; int8: its weights as 8-bit integers, and products of activations that onnxruntime rounds to
     8 bits as it meets them (dynamic quantisation).
 
-    One scale a column of a weight: with one for all of it, dev accuracy of a MiniLM on MRPC fell by two points. Weights are
-    -64 to 64: x86 CPUs without VNNI add two products of 8 bits in 16, and larger ones would overflow without a word."""
+    One scale a column of a weight: with one for all of it, dev accuracy of a MiniLM on MRPC fell by two points. Weights of
+    products are -64 to 64: x86 CPUs without VNNI add two products of 8 bits in 16, where larger ones would saturate."""
     if not int8:
         path.write_bytes(proto.SerializeToString())
         return

@@ -33,6 +33,7 @@ from src.nli_data_processing import find_task
 from src.run_log import RECORD
 from src.runs import NOT_CONFIGURATION, constants_used, fold_suffix, ptp_prefix
 from src.training_state import flat
+from src.utils import choose_device, choose_precision
 
 # Flags of the student that hold for the stages before it too: how rows are read and computed
 INHERITED = tuple(flag.dest for flag in FLAGS if flag.scripts == EVERY)
@@ -65,8 +66,13 @@ class Stage:
 
     @cached_property
     def arguments(self) -> argparse.Namespace:
-        """The script's arguments after parsing, recommended settings filled in. InputError for wrong ones."""
-        return parse(self.script, '', list(self.flags))
+        """The script's arguments after parsing, recommended settings filled in; where --precision auto comes to fp32, that.
+        InputError for wrong ones."""
+        arguments = parse(self.script, '', list(self.flags))
+        # else a row in fp32 would pass for one of another machine in bf16, which auto is where it has no column
+        if arguments.precision == 'auto' and choose_precision('auto', choose_device()) == 'fp32':
+            arguments.precision = 'fp32'
+        return arguments
 
     @cached_property
     def digest(self) -> str:

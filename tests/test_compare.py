@@ -62,6 +62,12 @@ def plan(**changes):
     return {stage.folder: stage for stage in (student_stage(chosen, cell) for cell in grid_cells(chosen))}
 
 
+@pytest.fixture(autouse=True)
+def fast_bf16(monkeypatch):
+    """What --precision auto comes to, and so what columns there are, depends on the machine."""
+    monkeypatch.setattr('src.utils.has_fast_bf16', lambda device: True)
+
+
 def only(**changes):
     stages = list(plan(**changes).values())
     assert len(stages) == 1
@@ -361,6 +367,18 @@ def test_what_a_stage_does_not_inherit_has_a_column_though_it_be_the_default(fix
             for of_one in found] == columns
 
 
+def test_what_auto_comes_to_in_fp32_is_a_setting(monkeypatch):
+    """Else rows of machines with and without bf16 would pass for runs of one kind."""
+    def columns_and_folders():
+        stages = [only(methods=('sps+ptp',), fixed=parse_fixed(words)) for words in ([], ['precision=fp32'])]
+        return [setting_columns(stage) for stage in stages], [stage.folder for stage in stages]
+    for fast in (True, False):
+        monkeypatch.setattr('src.utils.has_fast_bf16', lambda device, fast=fast: fast)
+        (auto, fp32), folders = columns_and_folders()
+        assert fp32['student.precision'] == 'fp32' and ('student.precision' in auto) != fast
+        assert (folders[0] == folders[1]) != fast and (auto == fp32) != fast
+
+
 def test_wrong_values_are_told_before_anything_runs():
     with pytest.raises(InputError, match='--T 0.0'):
         plan(fixed=parse_fixed(['T=0']))
@@ -447,13 +465,16 @@ def stop(workspace, sign, how):
     # A shell starts what runs in its background with SIGINT ignored, and these tests may run there.
     process = subprocess.Popen(command, env=os.environ | workspace.variables, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    deadline = time.time() + 60
-    while not list(root.glob(sign)) and time.time() < deadline:
+    deadline = time.time() + 300
+    while not list(root.glob(sign)) and process.poll() is None:
+        assert time.time() < deadline, f'{sign} is not there'
         time.sleep(0.02)
     process.send_signal(how)
     code = process.wait()
-    time.sleep(0.5)                          # until the kernel has ended its children
-    assert not [pid for pid in os.listdir('/proc') if pid.isdecimal() and str(root) in command_line(pid)]
+    until = time.time() + 30                 # for the kernel to end its children
+    while [pid for pid in os.listdir('/proc') if pid.isdecimal() and str(root) in command_line(pid)]:
+        assert time.time() < until, 'its children go on'
+        time.sleep(0.1)
     return code
 
 

@@ -62,7 +62,7 @@ def free_port():
         return places.getsockname()[1]
 
 
-def at_once(work, size=2, seconds=60):
+def at_once(work, size=2, seconds=300):
     """work(rank) in each of `size` processes that are to be one run: what each returns, None of those that are killed."""
     variables = {'WORLD_SIZE': str(size), 'LOCAL_WORLD_SIZE': str(size), 'MASTER_ADDR': '127.0.0.1',
                  'MASTER_PORT': str(free_port()), 'TORCHELASTIC_USE_AGENT_STORE': 'True'}
@@ -400,10 +400,10 @@ def test_a_process_that_hangs_ends_the_others(taught, tmp_path, monkeypatch):
 
     def hanging(trainer, rows):
         if trainer.steps == 2 and rank() == 1:
-            time.sleep(4)
+            time.sleep(20)
         return original(trainer, rows)
     monkeypatch.setattr(Trainer, '_train_step', hanging)
-    monkeypatch.setattr(src.distributed, 'TIMEOUT', src.distributed.timedelta(seconds=2))
+    monkeypatch.setattr(src.distributed, 'TIMEOUT', src.distributed.timedelta(seconds=10))
     outcomes = together(taught, TRAIN, *SMALL, '--train_batch_size', '7', '--output_dir', tmp_path)
     assert [outcome[0] for outcome in outcomes] == [1, 1]
     assert 'error: another process of this run has ended' in outcomes[0][2] and 'error' not in outcomes[1][2]

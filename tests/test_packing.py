@@ -285,7 +285,7 @@ with_onednn = pytest.mark.skipif(not has_onednn(CPU, torch.float32), reason='no 
 @with_onednn
 @pytest.mark.parametrize('rows', [1, 5, 130])
 def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
-    monkeypatch.setattr(linear, 'ONEDNN_IS_FASTER', True)
+    monkeypatch.setattr(linear, 'TRAINS_WITH_ONEDNN', True)
     torch.manual_seed(0)
     layer, x, grad = Linear(48, 32), torch.randn(rows, 48, requires_grad=True), torch.randn(rows, 32)
     inputs = (x, layer.weight, layer.bias)
@@ -300,11 +300,12 @@ def test_fp32_linear_layers_and_their_gradients(rows, monkeypatch):
         assert (one - other).norm() <= 1e-6 * other.norm()
 
 
-def test_fp32_linear_layers_train_with_mkl_where_that_is_faster(monkeypatch):
-    monkeypatch.setattr(linear, 'ONEDNN_IS_FASTER', False)
-    monkeypatch.setattr(linear, '_Linear', None)
+def test_onednn_trains_in_fp32_with_avx512_alone(monkeypatch):
+    with_avx512 = '_LinearBackward' in str(Linear(48, 32)(torch.randn(7, 48)).grad_fn)
+    assert with_avx512 == (torch.backends.cpu.get_cpu_capability() == 'AVX512' and has_onednn(CPU, torch.float32))
+    monkeypatch.setattr(linear, 'TRAINS_WITH_ONEDNN', False)
     layer, x = Linear(48, 32), torch.randn(7, 48)
-    assert torch.equal(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))
+    assert 'Addmm' in str(layer(x).grad_fn)
 
 
 def test_onednn_is_for_the_cpu_and_for_types_it_knows(monkeypatch):

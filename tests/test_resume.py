@@ -127,9 +127,11 @@ def unbroken(request, taught):
 
 
 def kill_somewhere(process, folder, rng, names=('.training_state', '.BERT.encoder', '.BERT.cls', '.PTP.')):
-    """SIGKILL a process at a random moment, or while it writes a file whose name begins with one of names; its exit code,
-    which is 0 where it has ended before."""
+    """SIGKILL a process at a random moment after its folder is there, or while it writes a file whose name begins with one
+    of names; its exit code, which is 0 where it has ended before."""
     awaited = rng.choice([None, None, *names])
+    while process.exitcode is None and not folder.exists():
+        time.sleep(0.0005)
     ends = time.monotonic() + (rng.uniform(0.25, 0.9) if awaited is None else 5)
     skip = rng.randrange(3)
     seen = set()
@@ -250,7 +252,7 @@ def test_killed_dump_goes_on(taught, tmp_path, every):
             (tmp_path / 'results.pkl').unlink()
         resumed.append((tmp_path / '.results.pkl.journal').exists())
         process = child(taught, TEACHER, *flags, '--checkpoint_every', every, '--resume')
-        if kills == 6:              # else a machine on which its start takes as long as it may live would never see it end
+        if kills >= 6:              # else a machine on which its start takes as long as it may live would never see it end
             code = wait(process)
         else:
             code = kill_after(process, tmp_path / '.results.pkl.journal', rng.uniform(0.2, 2) if resumed[-1] else

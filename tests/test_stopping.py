@@ -105,7 +105,7 @@ def test_one_line_and_a_code(error, code, line, capsys):
 def _hold(lock, held, release):
     with only_one(lock, 'output_dir'):
         held.set()
-        release.wait(20)
+        release.wait(120)
 
 
 def test_the_second_run_is_refused_and_a_dead_one_does_not_block(tmp_path):
@@ -113,7 +113,7 @@ def test_the_second_run_is_refused_and_a_dead_one_does_not_block(tmp_path):
     held, release = context.Event(), context.Event()
     holder = context.Process(target=_hold, args=(tmp_path / '.lock', held, release))
     holder.start()
-    assert held.wait(20)
+    assert held.wait(120)
     for _ in range(2):                       # the refusal itself changes nothing
         with (pytest.raises(InputError, match=f'--output_dir: process {holder.pid} on .*, which began at 20.*{tmp_path}'),
               only_one(tmp_path / '.lock', 'output_dir')):

@@ -1,13 +1,13 @@
-"""Linear layers that train in fp32 on a CPU with oneDNN, where that is the faster library.
+"""Linear layers that train in fp32 with oneDNN on CPUs with AVX-512.
 
-torch gives fp32 products to MKL, which leaves AVX-512 alone on AMD's processors and runs there at half the speed of oneDNN;
-both are as exact. With this a training step in fp32 took 0.6 of its time on AMD EPYC (Zen 5; one layer:
-benchmarks/kernels.py). On CPUs with AVX2 only MKL is ahead. bf16 goes to oneDNN anyway, evaluation by inference.py.
+torch gives fp32 products to MKL, which runs on AMD's processors with AVX-512 at half the speed of oneDNN; both are as exact.
+With this a training step in fp32 took 0.6 of its time on AMD EPYC (Zen 5; one layer: benchmarks/kernels.py). With AVX2 alone
+(Zen 3) MKL is the faster one. bf16 goes to oneDNN anyway, evaluation by inference.py.
 """
 import torch
 from torch import Tensor, nn
 
-ONEDNN_IS_FASTER = torch.backends.cpu.get_cpu_capability() != 'AVX2'      # than MKL, in fp32 with weights not packed
+TRAINS_WITH_ONEDNN = torch.backends.cpu.get_cpu_capability() == 'AVX512'      # in fp32
 
 
 def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
@@ -41,6 +41,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         fp32 = x.dtype == self.weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
-        if ONEDNN_IS_FASTER and fp32 and torch.is_grad_enabled() and has_onednn(x.device, torch.float32):
+        if TRAINS_WITH_ONEDNN and fp32 and torch.is_grad_enabled() and has_onednn(x.device, torch.float32):
             return _Linear.apply(x, self.weight, self.bias)
         return super().forward(x)
