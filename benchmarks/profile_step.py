@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.contenders import HF, SHAPES, Ours, Published, mrpc_train
+from benchmarks.contenders import HF, PRECISION, SHAPES, Ours, Published, mrpc_train
 from src.argument_parser import Parser
 from src.utils import keep_freed_memory, run_script
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Warm up, time, profile, print."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--shape', choices=tuple(SHAPES), default='width_384')
-    parser.add_argument('--precision', choices=('bf16', 'fp32'), default='bf16')
+    parser.add_argument('--precision', choices=('bf16', 'fp32'), default=PRECISION)
     parser.add_argument('--code', choices=('ours', 'hf', 'published'), default='ours')
     parser.add_argument('--evaluate', action='store_true', help='evaluation in place of training')
     parser.add_argument('--steps', type=int, default=8)
@@ -70,7 +70,7 @@ def main() -> None:
         started = time.perf_counter()
         run(rows)
         seconds.append(time.perf_counter() - started)
-    precision = {'hf': 'bf16', 'published': 'fp32'}.get(args.code, args.precision)
+    precision = {'hf': PRECISION, 'published': 'fp32'}.get(args.code, args.precision)
     print(f'{args.code} {args.shape} {precision} {"evaluation of 256 rows" if args.evaluate else "training step"}: '
           f'{1000 * statistics.median(seconds):.1f} ms (median of {len(seconds)})')
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
