@@ -19,7 +19,7 @@ from src.modeling import SequenceClassifier, dropout_probs
 from src.nli_data_processing import GlueTask
 from src.preparation import Setup, set_up
 from src.run_log import RECORD, chosen_by, read_run
-from src.utils import PRECISIONS, choose_device
+from src.utils import PRECISIONS, choose_device, has_fast_bf16
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def load_run(folder: Path) -> SavedRun:
     check_kinds(folder, record, LOADING | (OF_CHECKPOINT if 'checkpoint' in record else {}))
     if record['arguments']['eval_batch_size'] < 1 or record['precision'] not in PRECISIONS:
         raise InputError(f'{folder / RECORD}: not a record of a finished run: eval_batch_size or precision out of range')
-    args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record['precision'])})
+    args = argparse.Namespace(**{**record['arguments'], 'precision': usable_precision(folder, record)})
     task, setup = task_of_run(folder, record), setup_of(folder, record, args)
     tell_changes(task, str(folder))
     shape = {**setup.config.to_dict(), **dropout_probs(record['arguments'].get('dropout')),
@@ -141,12 +141,17 @@ def checkpoints_of(folder: Path, record: dict) -> list[Path]:
     return [named, *(path for path in then if path != named)]
 
 
-def usable_precision(folder: Path, precision: str) -> str:
-    """The precision in which the model of a folder's run computes here: the run's own, but fp32 for fp16 without CUDA."""
-    if precision != 'fp16' or choose_device().type == 'cuda':
+def usable_precision(folder: Path, record: dict) -> str:
+    """The precision in which the model of a folder's run computes here: the run's own, but fp32 for fp16 without CUDA, and
+    for the bf16 of --precision auto where that would be slow."""
+    precision, device = record['precision'], choose_device()
+    if precision == 'fp16' and device.type != 'cuda':
+        problem = 'which needs a CUDA device, and there is none'
+    elif precision == 'bf16' and record['arguments'].get('precision') == 'auto' and not has_fast_bf16(device):
+        problem = 'which the hardware here is slow at'
+    else:
         return precision
-    logger.warning('warning: the run in %s was made in fp16, which needs a CUDA device, and there is none: its model '
-                   'computes in fp32', folder)
+    logger.warning('warning: the run in %s was made in %s, %s: its model computes in fp32', folder, precision, problem)
     return 'fp32'
 
 

@@ -107,17 +107,30 @@ def test_the_tokenizer_is_the_one_of_then(runs, tmp_path):
         assert words in workspace.call(*call).err
 
 
-def test_a_run_made_in_fp16_computes_in_fp32_without_cuda(runs, tmp_path):
+@pytest.mark.parametrize('made_in, argument', [('fp16', 'fp16'), ('bf16', 'auto')])
+def test_a_run_computes_in_fp32_where_its_own_precision_is_missing_or_slow(runs, tmp_path, monkeypatch, made_in, argument):
+    monkeypatch.setattr('src.saved_runs.has_fast_bf16', lambda device: False)
     workspace = runs.copy(tmp_path / 'workspace')
     path = workspace.teacher_folder() / 'run.json'
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {'precision': 'fp16', 'arguments': record['arguments'] | {'precision': 'fp16'}}))
+    path.write_text(json.dumps(record | {'precision': made_in, 'arguments': record['arguments'] | {'precision': argument}}))
     source = ('--input', test_file(workspace, 'MRPC'))
     log = workspace.succeed(PREDICT, *model(workspace), *source, '--output', tmp_path / 'out').out
-    told = [line for line in log.splitlines() if 'fp16' in line]
+    told = [line for line in log.splitlines() if made_in in line]
     assert len(told) == 1 and str(path.parent) in told[0] and 'fp32' in told[0]
     assert (tmp_path / 'out').read_text() == runs.succeed(PREDICT, *model(runs), *source).out
     workspace.succeed(BENCHMARK, '--mode', 'submit', '--runs', path.parent, '--output_dir', tmp_path / 'submitted')
+
+
+@pytest.mark.parametrize('argument, fast', [('auto', True), ('bf16', False)])
+def test_a_run_computes_in_its_bf16_where_that_is_fast_or_was_asked_for(runs, tmp_path, monkeypatch, argument, fast):
+    monkeypatch.setattr('src.saved_runs.has_fast_bf16', lambda device: fast)
+    workspace = runs.copy(tmp_path / 'workspace')
+    path = workspace.teacher_folder() / 'run.json'
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {'precision': 'bf16', 'arguments': record['arguments'] | {'precision': argument}}))
+    with workspace.active():
+        assert load_run(path.parent).setup.precision == 'bf16'
 
 
 @pytest.mark.parametrize('rows', [1, 3, 20, 4096])
