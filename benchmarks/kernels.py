@@ -61,6 +61,8 @@ def linear_layers() -> dict[str, dict]:
             found[f'linear_gelu_{dtype}'.replace('torch.', '')] = {
                 'torch': timed(lambda layer, x: F.gelu(layer(x)), layers, x),
                 'packed': timed(lambda layer, x: layer(x), packed, x)}
+    if not has_onednn(torch.device('cpu'), torch.float32):
+        return found
     x, grad = copies(ROWS, 768, dtype=torch.float32), torch.randn(ROWS, 3072)
     for tensor in x:
         tensor.requires_grad_()

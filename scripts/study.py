@@ -64,7 +64,7 @@ PARTS: dict[str, list[list[str]]] = {
                   '--grid', 'ptp.ptp_threshold=median']],
     # The rate of students: of plain PKD and SPS, of which the recommended one was found at 3 layers and by dev
     'search': [[*MRPC, '--methods=pkd,sps', '--layers=1,2,3', '--seeds=11', *SEARCH, *RATES]],
-    # That of the others at 3 layers. In fp32, as the rows of docs/results.md were made on a CPU without bf16
+    # That of the other methods at 3 layers. In fp32, for its rows in docs/results.md were made on a CPU without bf16
     'search_others': [['--tasks=MRPC', '--methods=ft', '--layers=3', '--seeds=11', *SEARCH, '--set', 'eval_every=25',
                        'dropout=None', 'precision=fp32', '--grid', 'learning_rate=2e-5,5e-5,1e-4,2e-4'],
                       [*MRPC, '--methods=kd,sps_no_shuffle,ptp,sps+ptp', '--layers=3', '--seeds=11', *SEARCH, *PTP, *RATES,

@@ -66,13 +66,8 @@ class Stage:
 
     @cached_property
     def arguments(self) -> argparse.Namespace:
-        """The script's arguments after parsing, recommended settings filled in; where --precision auto comes to fp32, that.
-        InputError for wrong ones."""
-        arguments = parse(self.script, '', list(self.flags))
-        # else a row in fp32 would pass for one of another machine in bf16, which auto is where it has no column
-        if arguments.precision == 'auto' and choose_precision('auto', choose_device()) == 'fp32':
-            arguments.precision = 'fp32'
-        return arguments
+        """The script's arguments after parsing, recommended settings filled in. InputError for wrong ones."""
+        return parse(self.script, '', list(self.flags))
 
     @cached_property
     def digest(self) -> str:
@@ -228,6 +223,9 @@ def _keep_best_loss(cell: Cell) -> dict[str, str]:
 
 def _stage(kind: str, place: str, name: str, flags: dict[str, Any], grid: Grid, cell: Cell, needs: tuple[Stage, ...],
            criterion: str = '') -> Stage:
+    precision = None if kind == 'join' or 'fp16' in flags else flags.get('precision', 'auto')      # a join computes nothing
+    if precision == 'auto' and choose_precision('auto', choose_device()) == 'fp32':
+        flags = flags | {'precision': 'fp32'}    # named, else such rows pass for those of machines where auto is bf16
     words = [f'--{name}={value}' for name, value in flags.items()]
     if grid.recommended and SCRIPTS[kind] != TEACHER:
         words.append('--recommended')

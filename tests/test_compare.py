@@ -369,14 +369,18 @@ def test_what_a_stage_does_not_inherit_has_a_column_though_it_be_the_default(fix
 
 def test_what_auto_comes_to_in_fp32_is_a_setting(monkeypatch):
     """Else rows of machines with and without bf16 would pass for runs of one kind."""
-    def columns_and_folders():
-        stages = [only(methods=('sps+ptp',), fixed=parse_fixed(words)) for words in ([], ['precision=fp32'])]
-        return [setting_columns(stage) for stage in stages], [stage.folder for stage in stages]
+    named = set()
     for fast in (True, False):
         monkeypatch.setattr('src.utils.has_fast_bf16', lambda device, fast=fast: fast)
-        (auto, fp32), folders = columns_and_folders()
-        assert fp32['student.precision'] == 'fp32' and ('student.precision' in auto) != fast
-        assert (folders[0] == folders[1]) != fast and (auto == fp32) != fast
+        auto, fp32 = (only(methods=('sps+ptp',), teacher_folds=3, fixed=parse_fixed(words))
+                      for words in ([], ['precision=fp32']))
+        columns = [setting_columns(stage) for stage in (auto, fp32)]
+        assert columns[1]['student.precision'] == 'fp32' and (columns[0] == columns[1]) != fast
+        assert (auto.folder == fp32.folder) != fast
+        for stage in (fp32, *map(fp32.need, ('teacher', 'dump', 'ptp'))):
+            assert '--precision=fp32' in stage.flags
+        named.add(fp32.folder)
+    assert len(named) == 1
 
 
 def test_wrong_values_are_told_before_anything_runs():
@@ -466,15 +470,16 @@ def stop(workspace, sign, how):
     process = subprocess.Popen(command, env=os.environ | workspace.variables, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.time() + 300
-    while not list(root.glob(sign)) and process.poll() is None:
-        assert time.time() < deadline, f'{sign} is not there'
+    while not list(root.glob(sign)) and process.poll() is None and time.time() < deadline:
         time.sleep(0.02)
+    there = bool(list(root.glob(sign)))
     process.send_signal(how)
     code = process.wait()
     until = time.time() + 30                 # for the kernel to end its children
     while [pid for pid in os.listdir('/proc') if pid.isdecimal() and str(root) in command_line(pid)]:
         assert time.time() < until, 'its children go on'
         time.sleep(0.1)
+    assert there, sign
     return code
 
 
