@@ -2,7 +2,8 @@
 
     python benchmarks/kernels.py
 
-Times are milliseconds, medians; the data of a call has left the caches when its turn comes again. Takes a minute.
+Times are milliseconds, medians; the data of a call has left the caches when its turn comes again. Takes a minute where
+bf16 is fast.
 """
 import argparse
 import itertools
