@@ -22,6 +22,7 @@ from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import task_scores
 from src.KD_loss import SHARED_SIX, chosen_patience_layers
 from src.nli_data_processing import GlueTask, also_served, find_task
+from src.objective import Objective
 from src.preparation import seed_run, set_up
 from src.runs import (
     build_model,
@@ -36,7 +37,7 @@ from src.runs import (
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs, teacher_folder
-from src.training import Objective, Trainer
+from src.training import Trainer
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)

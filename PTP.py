@@ -23,6 +23,7 @@ from src.data_processing import TokenizedSplit, hold_out, load_split
 from src.earlier_runs import open_teacher, tell_other_run
 from src.evaluation import scores
 from src.nli_data_processing import PTP_CLASSES, GlueTask, find_task, ptp_labels, ptp_thresholds, thresholds_said
+from src.objective import Objective
 from src.preparation import seed_run, set_up
 from src.results import ptp_scores
 from src.run_log import chosen_by
@@ -38,7 +39,7 @@ from src.runs import (
     train_and_record,
 )
 from src.teacher_outputs import TeacherOutputs, confidence_and_correct, teacher_folder
-from src.training import Objective, Trainer
+from src.training import Trainer
 from src.utils import run_script
 
 logger = logging.getLogger(__name__)

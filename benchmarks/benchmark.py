@@ -31,7 +31,7 @@ from BERT.pytorch_pretrained_bert.linear import has_onednn
 from src.argument_parser import Parser
 from src.data_processing import TokenizedSplit
 from src.KD_loss import patience_layers
-from src.training import Objective
+from src.objective import Objective
 from src.utils import PRECISIONS, keep_freed_memory, run_script
 
 

@@ -37,6 +37,7 @@ from src.dump_journal import DumpJournal
 from src.hugging_face import load_hf_teacher
 from src.modeling import SequenceClassifier
 from src.nli_data_processing import TASKS, find_task, processors
+from src.objective import Objective
 from src.preparation import set_up
 from src.published_results import PublishedSplit, read_published
 from src.results import Results
@@ -44,7 +45,7 @@ from src.runs import student_config
 from src.saved_runs import best_runs, load_run
 from src.summary import make_summaries
 from src.teacher_outputs import FORMAT, TENSORS, TYPE_NAMES, ResultWriter, TeacherOutputs
-from src.training import Objective, Settings, Trainer
+from src.training import Settings, Trainer
 from src.training_state import STATE_FILE, differences, outline_of, read_state
 from src.utils import one_line
 

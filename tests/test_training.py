@@ -29,8 +29,9 @@ from src.evaluation import predict, predict_logits
 from src.mixed_precision import MixedPrecision, fp16_version, nvidia_apex_amp
 from src.modeling import SequenceClassifier, wiring
 from src.nli_data_processing import find_task
+from src.objective import Objective
 from src.run_log import read_run, write_run
-from src.training import Objective, Settings, Trainer
+from src.training import Settings, Trainer
 from src.training_state import differences, read_state
 from src.utils import RunError, choose_precision, epoch_order, set_seed
 
