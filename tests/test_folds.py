@@ -11,7 +11,7 @@ from scipy.special import softmax
 from test_compare import grid, plan
 
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src import training
+from src import objective
 from src.argument_parser import PTP, TEACHER, TRAIN, parse
 from src.data_processing import fold_rows, hold_out
 from src.grid import check_grid, parse_axes, parse_fixed
@@ -59,18 +59,18 @@ def test_folds_need_a_row_of_each_class():
 @pytest.fixture(scope='module')
 def folded(make_workspace):
     """(workspace with the teachers and result files of all folds under a holdout, rows that each teacher has learnt)."""
-    workspace, learnt, call = make_workspace(), {}, training.Objective.__call__
+    workspace, learnt, call = make_workspace(), {}, objective.Objective.__call__
     for fold in range(1, K + 1):
         seen = learnt[fold] = set()
 
         def spy(objective, rows, *outputs, seen=seen):
             seen.update(rows.tolist())
             return call(objective, rows, *outputs)
-        training.Objective.__call__ = spy
+        objective.Objective.__call__ = spy
         try:
             workspace.succeed(TRAIN, *FIT, *HOLDOUT, '--fold', f'{fold}/{K}', '--train_seed', 1)
         finally:
-            training.Objective.__call__ = call
+            objective.Objective.__call__ = call
         folder = workspace.outputs / 'KD' / 'MRPC' / f'teacher_2layer_fold{fold}of{K}'
         save(workspace, folder, workspace.folder / f'{fold}.pkl')
     return workspace, learnt

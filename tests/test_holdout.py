@@ -11,7 +11,7 @@ from scipy.special import softmax
 import NLI_KD_training
 import PTP as ptp_script
 from BERT.pytorch_pretrained_bert.file_utils import InputError
-from src import runs, training
+from src import objective, runs
 from src.argument_parser import PTP, TEACHER, TRAIN
 from src.data_processing import TokenizedSplit, hold_out
 from src.evaluation import task_scores
@@ -63,7 +63,7 @@ class Seen:
 
     def __init__(self, monkeypatch):
         self.rows, self.tokens, self.labels, self.logits = [], [], [], []
-        batch, call, loss = TokenizedSplit.batch, training.Objective.__call__, training.distillation_loss
+        batch, call, loss = TokenizedSplit.batch, objective.Objective.__call__, objective.distillation_loss
 
         def spy_batch(split, rows):
             if len(split) == ROWS:           # the parts that are evaluated are splits of their own
@@ -80,8 +80,8 @@ class Seen:
             return loss(y, labels, teacher_scores, *settings)
 
         monkeypatch.setattr(TokenizedSplit, 'batch', spy_batch)
-        monkeypatch.setattr(training.Objective, '__call__', spy_call)
-        monkeypatch.setattr(training, 'distillation_loss', spy_loss)
+        monkeypatch.setattr(objective.Objective, '__call__', spy_call)
+        monkeypatch.setattr(objective, 'distillation_loss', spy_loss)
 
     def assert_learnt(self, rows, labels):
         """Every one of these rows once, no other; its own tokens and its own of all rows' labels [ROWS]."""

@@ -140,7 +140,7 @@ RESULTS = sorted(path.name for path in (ROOT / 'docs' / 'results').glob('*.csv')
 
 
 def test_there_are_results():
-    names = ('mrpc', 'mrpc_epochs', 'rte', 'sst2', 'sst2_whole', 'ranks', 'search', 'search_epochs',
+    names = ('mrpc', 'mrpc_dev', 'mrpc_epochs', 'rte', 'sst2', 'sst2_whole', 'ranks', 'search', 'search_epochs',
              'search_others', 'search_sst2', 'search_prior', 'starts', 'depth', 'thresholds', 'learnt', 'prior', 'folds',
              'labels', 'teacher')
     assert {f'{name}.csv' for name in names} <= {*RESULTS}
