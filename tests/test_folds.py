@@ -63,9 +63,9 @@ def folded(make_workspace):
     for fold in range(1, K + 1):
         seen = learnt[fold] = set()
 
-        def spy(objective, rows, *outputs, seen=seen):
+        def spy(learnt_from, rows, *outputs, seen=seen):
             seen.update(rows.tolist())
-            return call(objective, rows, *outputs)
+            return call(learnt_from, rows, *outputs)
         objective.Objective.__call__ = spy
         try:
             workspace.succeed(TRAIN, *FIT, *HOLDOUT, '--fold', f'{fold}/{K}', '--train_seed', 1)

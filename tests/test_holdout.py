@@ -70,9 +70,9 @@ class Seen:
                 self.tokens.append(rows)
             return batch(split, rows)
 
-        def spy_call(objective, rows, *outputs):
+        def spy_call(learnt_from, rows, *outputs):
             self.rows.append(rows)
-            return call(objective, rows, *outputs)
+            return call(learnt_from, rows, *outputs)
 
         def spy_loss(y, labels, teacher_scores, *settings):
             self.labels.append(labels)
